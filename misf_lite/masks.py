@@ -1,0 +1,147 @@
+"""Holes to fill: random masks whose area is inside a chosen band, guaranteed.
+
+Every kind is drawn the same way: a *field* that says in which order pixels would join the hole, in coordinates that
+do not depend on the size; then the first pixels of that order are taken until the wanted area is reached. So the
+area is exact, whatever the shape, and the same seed gives the same hole at every size.
+"""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from scipy.ndimage import distance_transform_edt
+from torch import Tensor
+
+BANDS = ((0.0, 0.2), (0.2, 0.4), (0.4, 0.6))  # the paper's three, by the hole's share of the area
+
+
+def random_mask(
+    size: int | tuple[int, int], band: tuple[float, float] = (0.2, 0.4), kind: str = "strokes", seed: int = 0
+) -> Tensor:
+    """A random mask, 1 = hole.
+
+    Args:
+        size: side in pixels, or (height, width).
+        band: smallest and largest share of the area that is hole; the share is drawn evenly between them.
+        kind: ``"strokes"`` (a broad brush), ``"box"`` (boxes), ``"blobs"`` (clouds), ``"text"`` (letters),
+            ``"thin"`` (scratches).
+        seed: the same seed gives the same hole, at any size.
+
+    Returns:
+        ``(1, 1, H, W)`` float32 of zeros and ones.
+
+    Raises:
+        ValueError: an unknown kind, a size below 1, or a band that no whole number of pixels can meet.
+    """
+    H, W = (size, size) if isinstance(size, int) else size
+    low, high = band
+    if kind not in KINDS:
+        raise ValueError(f"unknown kind of mask {kind!r}: choose one of {', '.join(KINDS)}")
+    if H < 1 or W < 1:
+        raise ValueError(f"a mask needs at least 1 × 1 pixels, got {H} × {W}")
+    if not 0 <= low <= high <= 1:
+        raise ValueError(f"band must be two shares with 0 <= low <= high <= 1, got {band}")
+    least, most = math.ceil(low * H * W - 1e-9), math.floor(high * H * W + 1e-9)
+    if least > most:
+        raise ValueError(f"no whole number of the {H}×{W} pixels lies in the band {band}: widen it")
+
+    rng = np.random.default_rng(seed)
+    share = rng.uniform(low, high)
+    wanted = min(max(round(share * H * W), least), most)
+    field = KINDS[kind](rng, H, W, share).ravel()
+    return torch.from_numpy(_first(field, wanted, least, most).reshape(1, 1, H, W))
+
+
+def _first(field: np.ndarray, wanted: int, least: int, most: int) -> np.ndarray:
+    """Ones for the pixels with the smallest field, as many as wanted."""
+    order = np.argsort(field, kind="stable")
+    # Pixels of equal field (an edge of a box) join together where the band allows it.
+    ends = np.flatnonzero(np.diff(field[order], append=np.inf)) + 1
+    ends = ends[(ends >= least) & (ends <= most)]
+    count = int(ends[np.abs(ends - wanted).argmin()]) if len(ends) else wanted
+    mask = np.zeros(field.size, np.float32)
+    mask[order[:count]] = 1
+    return mask
+
+
+def _grid(H: int, W: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pixel centres in units of the short side, the middle of the picture at (0, 0)."""
+    side = min(H, W)
+    return np.meshgrid((np.arange(H) + 0.5 - H / 2) / side, (np.arange(W) + 0.5 - W / 2) / side, indexing="ij")
+
+
+def _box(rng: np.random.Generator, H: int, W: int, share: float) -> np.ndarray:
+    """One to four boxes that grow together."""
+    y, x = _grid(H, W)
+    field = np.full((H, W), np.inf)
+    for _ in range(rng.integers(1, 5)):
+        cy, cx = rng.uniform(-0.5, 0.5, 2) * (H / min(H, W), W / min(H, W))
+        half_height, half_width = rng.uniform(0.5, 1.5, 2)
+        field = np.minimum(field, np.maximum(abs(y - cy) / half_height, abs(x - cx) / half_width))
+    return field
+
+
+def _blobs(rng: np.random.Generator, H: int, W: int, share: float) -> np.ndarray:
+    """The low ground of a smooth random landscape."""
+    cells = int(rng.integers(4, 10))
+    landscape = Image.fromarray(rng.standard_normal((cells, cells)).astype(np.float32))
+    return np.asarray(landscape.resize((W, H), Image.Resampling.BICUBIC), np.float64)
+
+
+def _text(rng: np.random.Generator, H: int, W: int, share: float) -> np.ndarray:
+    """Lines of letters over the whole picture, made bolder until the area is reached."""
+    page = Image.new("L", (256, 256))
+    pen, font = ImageDraw.Draw(page), ImageFont.load_default(size=int(rng.integers(22, 56)))
+    top = -rng.integers(0, 12)
+    while top < 256:
+        line = "".join(chr(c) for c in rng.integers(ord("A"), ord("Z") + 1, 24))
+        pen.text((-rng.integers(0, 20), top), line, fill=255, font=font)
+        top += font.size * 1.2
+    ink = np.asarray(page) > 127
+    # Negative inside a letter, positive outside: the distance to its outline.
+    outline = (distance_transform_edt(~ink) - distance_transform_edt(ink)).astype(np.float32)
+    return np.asarray(Image.fromarray(outline).resize((W, H), Image.Resampling.BICUBIC), np.float64)
+
+
+def _strokes(rng: np.random.Generator, H: int, W: int, share: float) -> np.ndarray:
+    return _brush(rng, H, W, share, widths=(0.08, 0.22), turn=0.9)
+
+
+def _thin(rng: np.random.Generator, H: int, W: int, share: float) -> np.ndarray:
+    return _brush(rng, H, W, share, widths=(0.012, 0.03), turn=0.25)
+
+
+def _brush(
+    rng: np.random.Generator, H: int, W: int, share: float, widths: tuple[float, float], turn: float
+) -> np.ndarray:
+    """When a wandering brush first covers each pixel; pixels it never covers follow, the nearest first."""
+    side, steps = min(H, W), []
+    painted = 0.0
+    while painted < -2.5 * math.log(
+        1.02 - share
+    ):  # strokes overlap: a share s needs -ln(1 - s) of paint, and some to spare
+        width, length = rng.uniform(*widths), rng.uniform(0.06, 0.14)
+        y, x = rng.uniform(0, 1, 2) * (H / side, W / side)
+        angle = rng.uniform(0, 2 * math.pi)
+        for _ in range(rng.integers(4, 12)):
+            angle += rng.normal(0, turn)
+            start, (y, x) = (x, y), (y + length * math.sin(angle), x + length * math.cos(angle))
+            steps.append((*start, x, y, width))
+            painted += width * length * side * side / (H * W)
+    never = len(steps)
+    time = Image.new("I", (W, H), never)
+    pen = ImageDraw.Draw(time)
+    for i in reversed(range(never)):  # the earliest is painted last, over the later ones
+        x0, y0, x1, y1, width = (v * side for v in steps[i])
+        pen.line((x0, y0, x1, y1), fill=i, width=max(1, round(width)))
+        if width >= 3:  # round ends
+            for x, y in ((x0, y0), (x1, y1)):
+                pen.ellipse((x - width / 2, y - width / 2, x + width / 2, y + width / 2), fill=i)
+    field = np.asarray(time, np.float64)
+    unpainted = field == never
+    return field + distance_transform_edt(unpainted) if unpainted.any() and not unpainted.all() else field
+
+
+KINDS: dict[str, Callable] = {"strokes": _strokes, "box": _box, "blobs": _blobs, "text": _text, "thin": _thin}

@@ -1,0 +1,82 @@
+"""The bundled photographs and the toy faces."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from misf_lite import load_photo, photos, toy_faces
+from misf_lite.datasets import SPLITS, attributions, data_folder
+
+
+def test_every_photograph_opens_and_has_its_attribution():
+    on_disk = {path.name for path in (data_folder() / "photos").glob("*.jpg")}
+    rows = {row["file"]: row for row in attributions()}
+    assert on_disk == set(rows) and len(rows) == 252
+    for name, row in rows.items():
+        assert row["licence"] and (row["author"] or row["source_url"] or row["origin_package"]), name
+        with Image.open(data_folder() / "photos" / name) as image:
+            assert image.size == (int(row["width"]), int(row["height"]))
+
+
+def test_no_scene_is_in_two_splits():
+    splits = {}
+    for row in attributions():
+        splits.setdefault(row["scene"], set()).add(row["split"])
+    assert all(len(s) == 1 for s in splits.values())
+    assert sum(len(photos(split)) for split in SPLITS) == len(photos()) == 252
+
+
+def test_an_unknown_split_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="train, val, test"):
+        photos("training")
+
+
+def test_a_photo_is_loaded_by_name_or_path_at_its_own_or_a_wanted_size():
+    assert load_photo("sheep.jpg").shape == (1, 3, 288, 397)
+    assert torch.equal(load_photo(data_folder() / "photos" / "sheep.jpg"), load_photo("sheep.jpg"))
+    assert load_photo("sheep.jpg", 64).shape == (1, 3, 64, 88)
+
+
+def test_toy_faces_are_seeded_and_differ():
+    a, b = toy_faces(8, 32, seed=3), toy_faces(8, 32, seed=3)
+    assert torch.equal(a, b) and a.shape == (8, 3, 32, 32)
+    assert a.min() >= 0 and a.max() <= 1
+    assert not torch.equal(a, toy_faces(8, 32, seed=4))
+    assert (a[:-1] - a[1:]).abs().mean((1, 2, 3)).min() > 0.05
+
+
+def test_a_toy_face_is_the_same_at_every_size():
+    small, large = toy_faces(16, 64, seed=1), toy_faces(16, 256, seed=1)
+    assert (F.avg_pool2d(large, 4) - small).abs().mean() < 0.01
+
+
+def test_toy_faces_are_anti_aliased():
+    # With hard edges a face would hold little more than its dozen of flat colours and a gradient.
+    face = (toy_faces(1, 64, seed=2)[0] * 255).round().flatten(1).T
+    assert len(face.unique(dim=0)) > 500
+
+
+def flat_colours(patch, at_least):
+    colours, counts = (patch * 255).round().flatten(1).T.unique(dim=0, return_counts=True)
+    return {tuple(colour.tolist()) for colour, count in zip(colours, counts, strict=True) if count >= at_least}
+
+
+def test_the_two_eyes_of_a_face_have_the_same_size_and_colours():
+    for face in toy_faces(12, 256, seed=5):
+        rows, columns = torch.where(((face - 0.97).abs() < 1e-4).all(0))  # the white of both eyes
+        middle = (columns.min() + columns.max()) / 2
+        left, right = (columns < middle), (columns > middle)
+        assert 0.7 < left.sum() / right.sum() < 1.4
+        patches = [
+            face[:, rows[side].min() : rows[side].max(), columns[side].min() : columns[side].max()]
+            for side in (left, right)
+        ]
+        assert flat_colours(patches[0], 40) <= flat_colours(patches[1], 1)
+        assert flat_colours(patches[1], 40) <= flat_colours(patches[0], 1)
+
+
+@pytest.mark.parametrize("arguments", [(0,), (1, 4)])
+def test_no_face_or_too_small_a_face_is_refused(arguments):
+    with pytest.raises(ValueError, match="at least 1 face of at least 8 pixels"):
+        toy_faces(*arguments)

@@ -1,0 +1,100 @@
+"""Random masks: area in the band, seeded, the same at every size."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from misf_lite import random_mask
+from misf_lite.masks import BANDS, KINDS
+
+kinds = st.sampled_from(sorted(KINDS))
+seeds = st.integers(0, 2**32 - 1)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    kind=kinds, seed=seeds, H=st.integers(1, 97), W=st.integers(1, 97), ends=st.tuples(st.floats(0, 1), st.floats(0, 1))
+)
+def test_the_area_is_inside_any_band_that_some_number_of_pixels_can_meet(kind, seed, H, W, ends):
+    low, high = sorted(ends)
+    if np.ceil(low * H * W - 1e-9) > np.floor(high * H * W + 1e-9):
+        with pytest.raises(ValueError, match="no whole number"):
+            random_mask((H, W), (low, high), kind, seed)
+        return
+    mask = random_mask((H, W), (low, high), kind, seed)
+    assert mask.shape == (1, 1, H, W) and mask.dtype == torch.float32
+    assert set(mask.unique().tolist()) <= {0.0, 1.0}
+    assert low * H * W - 1e-6 <= mask.sum().item() <= high * H * W + 1e-6
+
+
+@given(kind=kinds, seed=seeds)
+@settings(max_examples=25, deadline=None)
+def test_the_same_seed_gives_the_same_mask(kind, seed):
+    assert torch.equal(random_mask(40, kind=kind, seed=seed), random_mask(40, kind=kind, seed=seed))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_other_seeds_give_other_masks(kind):
+    masks = {random_mask(48, kind=kind, seed=seed).numpy().tobytes() for seed in range(20)}
+    assert len(masks) == 20
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_hole_has_the_same_shape_at_every_size(kind):
+    agreement = []
+    for seed in range(6):
+        small = random_mask((64, 96), kind=kind, seed=seed)
+        large = random_mask((256, 384), kind=kind, seed=seed)
+        agreement.append((F.avg_pool2d(large, 4).round() == small).float().mean().item())
+    # Outlines are a pixel of the small mask wide, and thin scratches are little else; chance would give 0.55.
+    assert np.mean(agreement) > (0.85 if kind == "thin" else 0.93)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_areas_spread_over_the_band(kind):
+    areas = [random_mask(64, (0.2, 0.4), kind, seed).mean().item() for seed in range(40)]
+    assert min(areas) < 0.25 and max(areas) > 0.35
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("band", "area"), [((0, 0), 0), ((1, 1), 1), ((0.5, 0.5), 0.5)])
+def test_empty_full_and_exact_areas_can_be_had(kind, band, area):
+    assert random_mask(20, band, kind).mean().item() == area
+
+
+def rim(mask):
+    """Share of the hole's pixels with a known neighbour to the right or below."""
+    m = mask[0, 0]
+    return ((m.diff(dim=0) != 0).sum() + (m.diff(dim=1) != 0).sum()).item() / m.sum().item()
+
+
+def test_thin_and_text_holes_have_more_rim_than_broad_ones():
+    rims = {kind: np.mean([rim(random_mask(128, kind=kind, seed=s)) for s in range(8)]) for kind in KINDS}
+    assert min(rims["thin"], rims["text"]) > 2 * max(rims["strokes"], rims["box"], rims["blobs"])
+
+
+def test_a_box_mask_is_made_of_boxes():
+    # A union of upright boxes has only right-angled corners: every 2×2 block of pixels with exactly one or three hole
+    # pixels is a corner, and there are at most a handful.
+    for seed in range(20):
+        blocks = F.avg_pool2d(random_mask(64, BANDS[1], "box", seed), 2, stride=1) * 4
+        corners = ((blocks == 1) | (blocks == 3)).sum().item()
+        assert corners <= 16
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"size": 64, "kind": "stars"}, "choose one of strokes, box, blobs, text, thin"),
+        ({"size": 0}, "at least 1 × 1"),
+        ({"size": 64, "band": (0.4, 0.2)}, "0 <= low <= high <= 1"),
+        ({"size": 64, "band": (0.2, 1.2)}, "0 <= low <= high <= 1"),
+        ({"size": 2, "band": (0.3, 0.4)}, "no whole number of the 2×2 pixels"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused_with_what_can(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        random_mask(**arguments)
