@@ -12,7 +12,7 @@ Every ablation of the paper is a field of `MISFConfig`. (MISF, section 3 and tab
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -40,7 +40,8 @@ class MISFConfig:
             decoder's output, the paper's choice) or ``"composite"`` (decoded inside the hole, known pixels outside).
         kernel_size: N, odd; *per level*.
         kernel_groups: kernels per pixel: 1 is shared by all channels, None one for each; *per level*.
-        kernel_norm: ``"raw"`` kernels may be negative and have any sum; ``"softmax"`` are positive and sum to 1; *per level*.
+        kernel_norm: ``"raw"`` kernels may be negative and have any sum, ``"softmax"`` ones are positive and sum to 1;
+            *per level*.
         dilation: distance between taps; *per level*.
         norm: ``"instance"`` or ``"none"``, after each convolution.
         width: channels of F1 and E1; F2 has twice, F3 four times as many.
@@ -57,7 +58,7 @@ class MISFConfig:
     semantic_levels: tuple[int, ...] = (3,)
     filtered: str = "decoded"
     kernel_size: int | tuple[int, ...] = 3
-    kernel_groups: int | None | tuple[int | None, ...] = None
+    kernel_groups: int | tuple[int | None, ...] | None = None
     kernel_norm: str | tuple[str, ...] = "raw"
     dilation: int | tuple[int, ...] = 1
     norm: str = "instance"
@@ -104,7 +105,11 @@ class MISFConfig:
                 raise ValueError(f"{name} must be {expected}, got {getattr(self, name)!r}")
 
         check(set(self.semantic_levels) <= {1, 2, 3}, "semantic_levels", "any of 1, 2, 3")
-        check(bool(self.semantic_levels) or not self.semantic, "semantic_levels", "at least one level; or set semantic=False")
+        check(
+            bool(self.semantic_levels) or not self.semantic,
+            "semantic_levels",
+            "at least one level; or set semantic=False",
+        )
         check(self.filtered in FILTERED, "filtered", f"one of {FILTERED}")
         check(all(n >= 1 and n % 2 for n in self.kernel_size), "kernel_size", "odd, from 1 up")
         check(set(self.kernel_norm) <= {"raw", "softmax"}, "kernel_norm", "'raw' or 'softmax'")
@@ -113,10 +118,11 @@ class MISFConfig:
         check(self.width >= 1 and self.blocks >= 0, "width", "1 or more (and blocks 0 or more)")
         check(self.outer_kernel >= 1 and self.outer_kernel % 2 == 1, "outer_kernel", "odd, from 1 up")
         for level in self.levels:
-            groups = self.kernel_groups[level]
-            channels = self.channels(level)
-            check(groups is None or (groups > 0 and channels % groups == 0), "kernel_groups",
-                  f"None or a divisor of the {channels} channels of level {level} (a tuple sets each level)")  # fmt: skip
+            groups, channels = self.kernel_groups[level], self.channels(level)
+            fits = groups is None or (groups > 0 and channels % groups == 0)
+            check(
+                fits, "kernel_groups", f"None or a divisor of level {level}'s {channels} channels (a tuple sets each)"
+            )
 
     @property
     def levels(self) -> tuple[int, ...]:
@@ -286,7 +292,9 @@ class MISF(nn.Module):
         _check(image, mask)
         config, (H, W) = self.config, image.shape[-2:]
         known = image * (1 - mask)
-        x = F.pad(torch.cat([known, mask], 1), (0, -W % 4, 0, -H % 4), mode="reflect")  # two halvings need multiples of 4
+        x = F.pad(
+            torch.cat([known, mask], 1), (0, -W % 4, 0, -H % 4), mode="reflect"
+        )  # two halvings need multiples of 4
 
         def filtered(level: int, x: Tensor, kernels: Tensor) -> Tensor:
             y = filter2d(x, kernels, dilation=config.dilation[level])
@@ -338,4 +346,6 @@ def _check(image: Tensor, mask: Tensor) -> None:
             f"MISF expects image (B, 3, H, W) and mask (B, 1, H, W), got {tuple(image.shape)} and {tuple(mask.shape)}"
         )
     if min(image.shape[2:]) < 16:
-        raise ValueError(f"MISF expects at least 16 × 16 pixels, got {image.shape[2]} × {image.shape[3]}: enlarge the image")
+        raise ValueError(
+            f"MISF expects at least 16 × 16 pixels, got {image.shape[2]} × {image.shape[3]}: enlarge the image"
+        )

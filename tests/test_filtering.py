@@ -132,7 +132,9 @@ def test_half_precision_is_summed_in_float32(dtype, G):
     exact = by_unfold(x.double(), kernels.double())
     # One rounding at the end, none on the way: half a unit in the last place.
     assert y.dtype == dtype
-    assert torch.equal(y, exact.float().to(dtype)) or (y - exact).abs().max() <= torch.finfo(dtype).eps * exact.abs().max()
+    assert (
+        torch.equal(y, exact.float().to(dtype)) or (y - exact).abs().max() <= torch.finfo(dtype).eps * exact.abs().max()
+    )
     gx, gk = torch.autograd.grad(y.sum(), (x, kernels))
     assert gx.dtype == gk.dtype == dtype
     ex, ek = torch.autograd.grad(exact.sum(), (x, kernels))
@@ -168,7 +170,9 @@ def test_channels_last_gives_the_same_and_stays_channels_last():
     torch.testing.assert_close(y, filter2d(x, kernels), check_stride=False)
 
 
-@pytest.mark.skipif(not (shutil.which("c++") or shutil.which("g++")), reason="torch.compile on a CPU needs a C++ compiler")
+@pytest.mark.skipif(
+    not (shutil.which("c++") or shutil.which("g++")), reason="torch.compile on a CPU needs a C++ compiler"
+)
 @pytest.mark.filterwarnings("default")
 def test_compiled_and_eager_agree_in_values_and_gradients(padding="reflect", dilation=2):
     x, kernels = (t.requires_grad_() for t in random_pair(2, 4, 2, 3, 9, 7, torch.float32))

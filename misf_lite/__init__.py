@@ -1,0 +1,30 @@
+"""Predictive filtering for image inpainting, from a box blur to interactive MISF (CVPR 2022)."""
+
+from misf_lite.datasets import load_photo, photos, toy_faces
+from misf_lite.device import device
+from misf_lite.filtering import filter2d
+from misf_lite.images import open_image, open_mask, save_image
+from misf_lite.inpainting import inpaint, load_pretrained, load_weights, save_weights
+from misf_lite.masks import random_mask
+from misf_lite.model import MISF, MISFConfig, Trace
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "MISF",
+    "MISFConfig",
+    "Trace",
+    "device",
+    "filter2d",
+    "inpaint",
+    "load_photo",
+    "load_pretrained",
+    "load_weights",
+    "open_image",
+    "open_mask",
+    "photos",
+    "random_mask",
+    "save_image",
+    "save_weights",
+    "toy_faces",
+]

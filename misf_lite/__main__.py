@@ -1,0 +1,3 @@
+from misf_lite.cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,165 @@
+"""The command line: `misf-lite COMMAND`, or `python -m misf_lite COMMAND`."""
+
+import argparse
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+
+from misf_lite import __version__
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="misf-lite", description="Predictive filtering for image inpainting.")
+    top.add_argument("--version", action="version", version=f"misf-lite {__version__}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, run, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        sub.set_defaults(run=run)
+        return sub
+
+    sub = command("inpaint", run_inpaint, "fill the hole of a picture")
+    sub.add_argument("image", type=Path, help="the picture")
+    sub.add_argument("mask", type=Path, help="a picture of the same size; white (128 and above) is the hole")
+    sub.add_argument("-o", "--output", type=Path, required=True, help="where to write the result, best as .png")
+    sub.add_argument(
+        "--weights", default="photos", help="weights that came along, or a .safetensors file (default: photos)"
+    )
+    sub.add_argument(
+        "--tile", type=int, help="work in tiles of this side in pixels (default: only beyond one megapixel)"
+    )
+    sub.add_argument("--force", action="store_true", help="replace the output if it exists")
+
+    sub = command("train", run_train, "train a model, or go on with an interrupted run")
+    sub.add_argument(
+        "--preset", choices=("lite", "toy", "paper"), default="lite", help="the architecture (default: lite)"
+    )
+    sub.add_argument("--data", choices=("photos", "toy"), default="photos", help="what to learn from (default: photos)")
+    sub.add_argument("-o", "--output", type=Path, required=True, help="folder for checkpoints and weights")
+    sub.add_argument("--steps", type=int, help="training steps")
+    sub.add_argument("--crops", type=int, nargs="+", help="sides of the crops in pixels, one taken at random per step")
+    sub.add_argument("--batch", type=int, help="pictures per step of the smallest crop")
+    sub.add_argument("--rate", type=float, help="highest learning rate")
+    sub.add_argument("--seed", type=int, help="seed of pictures, holes and weights")
+
+    sub = command("evaluate", run_evaluate, "measure how well held-out holes are filled")
+    sub.add_argument(
+        "--weights", default="photos", help="weights that came along, or a .safetensors file (default: photos)"
+    )
+    sub.add_argument("--data", choices=("photos", "toy"), default="photos", help="which pictures (default: photos)")
+    sub.add_argument("--split", choices=("val", "test"), default="test", help="which photographs (default: test)")
+    sub.add_argument("--size", type=int, default=128, help="short side in pixels (default: 128)")
+
+    sub = command("bench", run_bench, "measure speed and memory")
+    sub.add_argument("what", choices=("filter",), help="filter: filter2d against the usual ways to write it")
+
+    sub = command("demo", run_demo, "run the tour notebook on real photographs and write a page and pictures")
+    sub.add_argument("-o", "--output", type=Path, default=Path("outputs"), help="folder to write to (default: outputs)")
+    sub.add_argument("--preset", choices=("full", "tiny"), default="full", help="tiny is for tests (default: full)")
+
+    command("doctor", run_doctor, "check the installation: what is here, what is missing, how to mend it")
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. Returns the exit status: 0, 1 for a problem found or met, 130 when interrupted."""
+    arguments = parser().parse_args(argv)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", UserWarning)
+            warnings.showwarning = lambda message, *_: print(f"misf-lite: note: {message}", file=sys.stderr)
+            return arguments.run(arguments) or 0
+    except (OSError, ValueError, FloatingPointError, ImportError) as error:
+        print(f"misf-lite: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("misf-lite: interrupted", file=sys.stderr)
+        return 130
+
+
+def run_inpaint(arguments: argparse.Namespace) -> None:
+    from misf_lite.device import device
+    from misf_lite.images import check_output, save_image
+    from misf_lite.inpainting import inpaint
+
+    check_output(arguments.output, overwrite=arguments.force)  # before the work, not after it
+    model = _weights(arguments.weights).to(device())
+    started = time.perf_counter()
+    filled = inpaint(arguments.image, arguments.mask, model, arguments.tile)
+    save_image(filled, arguments.output, overwrite=arguments.force)
+    seconds = time.perf_counter() - started
+    print(f"{arguments.output}: {filled.width}×{filled.height}, filled in {seconds:.1f} s")
+
+
+def run_train(arguments: argparse.Namespace) -> None:
+    from misf_lite.model import MISFConfig
+    from misf_lite.training import Recipe, train
+
+    names = {field.name for field in fields(Recipe)}
+    given = {k: v for k, v in vars(arguments).items() if k in names and v is not None}
+    recipe = Recipe(**given | ({"crops": tuple(given["crops"])} if "crops" in given else {}))
+    train(getattr(MISFConfig, arguments.preset)(), recipe, arguments.output)
+    print(f"weights are in {arguments.output / 'weights.safetensors'}")
+
+
+def run_evaluate(arguments: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    from misf_lite.datasets import load_photo, photos, toy_faces
+    from misf_lite.device import device
+    from misf_lite.evaluation import evaluate
+    from misf_lite.masks import BANDS
+    from misf_lite.metrics import mean_fill
+
+    where = device()
+    model = _weights(arguments.weights).to(where)
+    if arguments.data == "photos":
+        paths = photos(arguments.split)
+        images, count = (load_photo(path, arguments.size).to(where) for path in paths), len(paths)
+        what = f"photographs of the {arguments.split} split"
+    else:  # seeds from 2**32 up are never trained on
+        images, count, what = toy_faces(64, arguments.size, 2**32).to(where).split(1), 64, "toy faces"
+    methods = {arguments.weights: model, "mean colour": mean_fill}
+    scores = evaluate(methods, tqdm(images, total=count, leave=False))
+    print(f"{count} {what}, short side {arguments.size}, strokes; PSNR in dB: inside the hole (whole picture)")
+    print(f"{'hole':24}" + "".join(f"{f'{low:.0%} to {high:.0%}':>18}" for low, high in BANDS))
+    for name, rows in scores.items():
+        cells = "".join(f"{row['psnr_hole']:10.2f} ({row['psnr']:.2f})" for row in rows)
+        print(f"{Path(name).name:24}{cells}")
+
+
+def run_bench(arguments: argparse.Namespace) -> None:
+    from misf_lite.benchmarks import bench_filter
+
+    print(bench_filter())
+
+
+def run_demo(arguments: argparse.Namespace) -> None:
+    from misf_lite.lesson import run_notebook
+
+    notebook = Path(__file__).parent.parent / "notebooks" / "00_start_here.ipynb"
+    page, pictures, measured = run_notebook(notebook, arguments.output, arguments.preset)
+    print(measured)
+    for path in (page, *pictures):
+        print(path)
+
+
+def run_doctor(arguments: argparse.Namespace) -> int:
+    from misf_lite.doctor import examine
+
+    facts, problems = examine()
+    print("\n".join(facts))
+    for problem in problems:
+        print(f"MISSING    {problem}")
+    print("Everything is in place." if not problems else f"{len(problems)} to mend, see above.")
+    return 1 if problems else 0
+
+
+def _weights(name: str):
+    """By name if it came along, else by path."""
+    from misf_lite.inpainting import load_pretrained, load_weights
+
+    return load_weights(name) if name.endswith(".safetensors") else load_pretrained(name)

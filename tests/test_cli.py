@@ -1,0 +1,210 @@
+"""The command line, and what it says to input it cannot use: one line, no traceback, nothing lost."""
+
+import struct
+import subprocess
+import sys
+import zlib
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import misf_lite as ml
+from misf_lite.cli import main
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with a picture, its mask and small weights, to work in."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (40, 56, 3), np.uint8)).save("image.png")
+    hole = np.zeros((40, 56), np.uint8)
+    hole[10:20, 15:30] = 255
+    Image.fromarray(hole).save("mask.png")
+    torch.manual_seed(0)
+    ml.save_weights(ml.MISF(ml.MISFConfig.toy(width=2, blocks=1)), "small.safetensors")
+    return tmp_path
+
+
+def fill(*arguments):
+    return main(["inpaint", *map(str, arguments), "--weights", "small.safetensors"])
+
+
+def test_a_hole_is_filled_and_known_pixels_are_kept(folder, capsys):
+    assert fill("image.png", "mask.png", "-o", "out.png") == 0
+    before, after, hole = (np.array(Image.open(folder / name)) for name in ("image.png", "out.png", "mask.png"))
+    assert np.array_equal(before[hole == 0], after[hole == 0])
+    assert not np.array_equal(before[hole > 0], after[hole > 0])
+    assert "out.png: 56×40, filled in" in capsys.readouterr().out
+
+
+def test_the_default_weights_are_those_for_photographs(folder):
+    assert main(["inpaint", "image.png", "mask.png", "-o", "out.png"]) == 0
+    expected = ml.inpaint("image.png", "mask.png", ml.load_pretrained("photos"))
+    assert np.array_equal(np.array(Image.open("out.png")), np.array(expected))
+
+
+def test_an_existing_output_is_kept_unless_forced(folder, capsys):
+    (folder / "out.png").write_bytes(b"precious")
+    assert fill("image.png", "mask.png", "-o", "out.png") == 1
+    assert "--force" in capsys.readouterr().err and (folder / "out.png").read_bytes() == b"precious"
+    assert fill("image.png", "mask.png", "-o", "out.png", "--force") == 0
+    with Image.open(folder / "out.png") as image:
+        assert image.size == (56, 40)
+
+
+def png_header(width, height):
+    """A PNG that promises more pixels than it has."""
+
+    def chunk(name, data):
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+
+
+def jpeg(folder):
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (40, 56, 3), np.uint8)).save(folder / "whole.jpg")
+    return (folder / "whole.jpg").read_bytes()
+
+
+BAD_IMAGES = {
+    "a text file named .png": (lambda folder: b"this is not a picture", "not an image"),
+    "a truncated JPEG": (lambda folder: jpeg(folder)[:700], "truncated"),
+    "a truncated PNG": (lambda folder: (folder / "image.png").read_bytes()[:3000], "truncated"),
+    "an empty file": (lambda folder: b"", "empty"),
+    "a 100-megapixel bomb": (lambda folder: png_header(10_000, 10_000), "100.0 megapixels"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_IMAGES)
+@pytest.mark.parametrize("role", ["image", "mask"])
+def test_a_file_that_cannot_be_used_is_named_with_the_reason(folder, capsys, kind, role):
+    make, message = BAD_IMAGES[kind]
+    (folder / "bad.png").write_bytes(make(folder))
+    pair = ("bad.png", "mask.png") if role == "image" else ("image.png", "bad.png")
+    assert fill(*pair, "-o", "out.png") == 1
+    said = capsys.readouterr().err
+    assert said.startswith("misf-lite: error: ") and "bad.png" in said and message in said
+    assert said.count("\n") == 1 and not (folder / "out.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nothing.png", "mask.png", "-o", "out.png"), "nothing.png"),
+        ((".", "mask.png", "-o", "out.png"), "is a folder"),
+        (("image.png", "small.png", "-o", "out.png"), "56×40 and mask is 20×20"),
+        (("image.png", "turned.png", "-o", "out.png"), "rotated by 90°"),
+        (("image.png", "mask.png", "-o", "away/out.png"), "no folder"),
+        (("image.png", "mask.png", "-o", "."), "out|folder|ends in"),
+        (("image.png", "mask.png", "-o", "out.docx"), ".png"),
+        (("image.png", "mask.png", "-o", "out.png", "--tile", "8"), "at least 64 pixels"),
+    ],
+)
+def test_a_wrong_argument_gets_one_line_that_says_what_to_do(folder, capsys, arguments, message):
+    Image.new("L", (20, 20)).save("small.png")
+    Image.new("L", (40, 56)).save("turned.png")
+    assert fill(*arguments) == 1
+    said = capsys.readouterr().err
+    assert any(part in said for part in message.split("|")) and said.count("\n") == 1
+    assert not (folder / "out.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ("faces", "there are no weights called 'faces'"),
+        ("nothing.safetensors", "no weights at nothing.safetensors"),
+        ("cut.safetensors", "truncated"),
+    ],
+)
+def test_weights_that_cannot_be_used_are_never_replaced_by_random_ones(folder, capsys, weights, message):
+    (folder / "cut.safetensors").write_bytes((folder / "small.safetensors").read_bytes()[:2000])
+    assert main(["inpaint", "image.png", "mask.png", "-o", "out.png", "--weights", weights]) == 1
+    assert message in capsys.readouterr().err and not (folder / "out.png").exists()
+
+
+def test_what_the_program_notices_is_a_note_without_a_traceback(folder, capsys):
+    Image.new("RGB", (56, 40)).save("moving.gif", save_all=True, append_images=[Image.new("RGB", (56, 40), "red")])
+    assert fill("moving.gif", "mask.png", "-o", "out.png") == 0
+    said = capsys.readouterr().err
+    assert "misf-lite: note: " in said and "2 frames" in said
+
+
+@pytest.mark.parametrize("command", [[], ["inpaint"], ["train"], ["evaluate"], ["bench"], ["demo"], ["doctor"]])
+def test_every_command_explains_itself(capsys, command):
+    with pytest.raises(SystemExit) as stop:
+        main([*command, "--help"])
+    assert stop.value.code == 0 and "usage: misf-lite" in capsys.readouterr().out
+
+
+def test_the_module_and_the_console_script_are_the_same_program():
+    said = subprocess.run([sys.executable, "-m", "misf_lite", "--version"], check=True, capture_output=True, text=True)
+    assert said.stdout == f"misf-lite {ml.__version__}\n"
+
+
+def test_an_installation_with_everything_in_place_is_healthy(capsys):
+    assert main(["doctor"]) == 0
+    said = capsys.readouterr().out
+    for fact in (
+        "python",
+        f"torch {torch.__version__.split('+')[0]}",
+        "device",
+        "memory",
+        "252 of 252",
+        "photos",
+        "filled|took",
+    ):
+        assert any(part in said for part in fact.split("|")), fact
+    assert "Everything is in place." in said
+
+
+def test_the_doctor_names_what_is_missing_and_the_remedy(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("misf_lite.datasets.data_folder", lambda: tmp_path)
+    monkeypatch.setattr("misf_lite.inpainting.data_folder", lambda: tmp_path)
+    monkeypatch.setenv("MISF_LITE_DEVICE", "abacus")
+    assert main(["doctor"]) == 1
+    said = capsys.readouterr().out
+    for problem in ("photographs are missing", "weights 'photos' are missing", "MISF_LITE_DEVICE is 'abacus'"):
+        assert problem in said
+    assert "3 to mend" in said
+
+
+def test_the_device_can_be_chosen_by_a_variable(monkeypatch):
+    monkeypatch.setenv("MISF_LITE_DEVICE", "cpu")
+    assert ml.device() == torch.device("cpu")
+    assert "MISF_LITE_DEVICE" in ml.device.__doc__
+
+
+def test_evaluation_prints_every_band_for_the_weights_and_the_mean_colour(folder, capsys, monkeypatch):
+    monkeypatch.setattr("misf_lite.datasets.photos", lambda split: ml.photos("val")[:2])
+    assert main(["evaluate", "--weights", "small.safetensors", "--size", "32"]) == 0
+    said = capsys.readouterr().out
+    for part in ("2 photographs", "0% to 20%", "40% to 60%", "small.safetensors", "mean colour"):
+        assert part in said
+
+
+def test_a_few_steps_of_training_write_weights_that_inpaint(folder, capsys, monkeypatch):
+    small = ml.MISFConfig.toy(width=2, blocks=1)
+    monkeypatch.setattr(ml.MISFConfig, "toy", classmethod(lambda cls: small))
+    arguments = [
+        "train",
+        "--preset",
+        "toy",
+        "--data",
+        "toy",
+        "--steps",
+        "2",
+        "--batch",
+        "2",
+        "--crops",
+        "16",
+        "-o",
+        "run",
+    ]
+    assert main(arguments) == 0
+    assert fill("image.png", "mask.png", "-o", "out.png", "--weights", "run/weights.safetensors") == 0
