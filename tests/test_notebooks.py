@@ -1,0 +1,113 @@
+"""Every notebook runs, its solutions pass their checks, its stubs do not, and its helpers say what is wrong."""
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+import torch
+
+import misf_lite as ml
+from misf_lite import checks
+from misf_lite.checks import CheckFailed
+from misf_lite.lesson import run_notebook, student_version
+
+NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
+names = pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+@names
+@pytest.mark.filterwarnings("default")  # a warning raised inside papermill's event loop would leave it waiting
+def test_a_notebook_runs_from_top_to_bottom_and_becomes_a_page(notebook, tmp_path):
+    page, pictures, measured = run_notebook(notebook, tmp_path, "tiny")
+    text = page.read_text(encoding="utf-8")
+    assert "Traceback" not in text and measured and all(path.stat().st_size > 1000 for path in pictures)
+    loaded = re.findall(r"""<(?:script|link|img|iframe)[^>]+(?:src|href)=["'](https?:)?//""", text)
+    assert not loaded, "the page must not need a network"
+
+
+def code_of(notebook):
+    return {cell.id: cell for cell in nbformat.read(notebook, as_version=4).cells if cell.cell_type == "code"}
+
+
+@names
+def test_every_exercise_has_a_hint_a_solution_and_a_check(notebook):
+    cells = nbformat.read(notebook, as_version=4).cells
+    for i, cell in enumerate(cells):
+        if cell.metadata.get("nbgrader", {}).get("solution"):
+            assert "### BEGIN SOLUTION" in cell.source and "### END SOLUTION" in cell.source
+            assert "<summary>A hint</summary>" in cells[i - 1].source
+            assert "<summary>The solution</summary>" in cells[i - 1].source
+            assert cells[i + 1].metadata["nbgrader"]["grade"] and cells[i + 1].source.startswith("checks.")
+
+
+@names
+def test_solutions_pass_and_stubs_fail_with_advice(notebook, capsys):
+    solved, stubs = code_of(notebook), student_version(nbformat.read(notebook, as_version=4))
+    stubs = {cell.id: cell for cell in stubs.cells if cell.cell_type == "code"}
+    exercises = [i for i, cell in solved.items() if cell.metadata.get("nbgrader", {}).get("solution")]
+    tests = [i for i, cell in solved.items() if cell.metadata.get("nbgrader", {}).get("grade")]
+    assert len(exercises) == len(tests) >= 3
+    scope = {"torch": torch, "checks": checks, "ml": ml}
+    for exercise, test in zip(exercises, tests, strict=True):
+        assert "SOLUTION" not in stubs[exercise].source
+        stub_scope = dict(scope)
+        exec(stubs[exercise].source, stub_scope)
+        with pytest.raises(CheckFailed, match="returns nothing yet"):
+            exec(stubs[test].source, stub_scope)
+        exec(solved[exercise].source, scope)
+        exec(solved[test].source, scope)
+    assert capsys.readouterr().out.count("✓") == len(tests)
+
+
+def window(picture, kernel, row, column, start=None):
+    N = len(kernel)
+    start = N // 2 if start is None else start
+    padded = torch.nn.functional.pad(picture, (N, N, N, N))
+    top, left = row - start + N, column - start + N
+    return (kernel * padded[top : top + N, left : left + N]).sum()
+
+
+def raises(*arguments):
+    raise IndexError("index 9 is out of bounds")
+
+
+WRONG = [
+    ("by_hand", lambda: 2.0, "turned round"),
+    ("by_hand", lambda: 3.0, r"gives 3\.0000 where 4\.0000"),
+    ("composite", lambda o, i, m: o * (1 - m) + i * m, "mask is 1 in the hole"),
+    ("composite", lambda o, i, m: o, "known pixels must be the image's own"),
+    ("composite", lambda o, i, m: i, "the hole must be the output's"),
+    ("composite", lambda o, i, m: o * m, "known pixels got lost"),
+    ("composite", lambda o, i, m: (o * m + i * (1 - m))[0], r"returns the shape \(3, 4, 6\)"),
+    ("composite", lambda o, i, m: None, "returns nothing yet"),
+    ("filter_pixel", lambda p, k, r, c: window(p, k.T, r, c), "swapped"),
+    ("filter_pixel", lambda p, k, r, c: window(p, k.flip(0, 1), r, c), "turned round"),
+    ("filter_pixel", lambda p, k, r, c: window(p, k, r, c, start=0), "N // 2 before"),
+    ("filter_pixel", lambda p, k, r, c: window(p, k, r, c) / k.sum(), "gives"),
+    ("filter_pixel", raises, "stopped with IndexError: index 9"),
+    ("hole_share", lambda k, m, r, c: 1 - window(m, k, r, c) / k.sum(), "1 in the hole"),
+    ("hole_share", lambda k, m, r, c: window(m, k, r, c), "divide by the sum"),
+    ("hole_share", lambda k, m, r, c: window(m, k.T, r, c) / k.sum(), "swapped"),
+    ("hole_share", lambda k, m, r, c: float("nan"), "gives nan"),
+]
+
+
+@pytest.mark.parametrize(("exercise", "answer", "message"), WRONG)
+def test_a_wrong_answer_is_told_what_is_suspected(exercise, answer, message):
+    with pytest.raises(CheckFailed, match=message) as failed:
+        getattr(checks, exercise)(answer)
+    assert failed.value._render_traceback_() == [f"✗ {failed.value}"]
+
+
+def test_set_up_twice_does_no_harm_and_tells_the_device(capsys):
+    from misf_lite.lesson import setup
+
+    assert setup() == setup() == ml.device()
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 2 and all("device:" in line for line in said)
+
+
+def test_a_missing_notebook_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="run this from a checkout"):
+        run_notebook(tmp_path / "none.ipynb", tmp_path)
