@@ -1,0 +1,38 @@
+# Everything runs in .venv, which the first command sets up (see .ci/setup.py).
+run := .venv/bin/python -m
+
+# make PYTHON=/path/to/python3 names another; .venv's own comes first, so that it stays what it was made for.
+own := $(if $(wildcard .venv/pyvenv.cfg),.venv/bin/python )
+pythons := $(if $(PYTHON),"$(PYTHON)",$(own)python3 python3.14 python3.13 python3.12 python3.11 python)
+is_new_enough := import sys; sys.exit(sys.version_info < (3, 11))
+
+.PHONY: help setup lab demo test clean
+
+help: ## list these targets
+	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile
+
+setup: ## install everything into .venv (the others do it when it is needed)
+	@for python in $(pythons); do \
+	  "$$python" -c "$(is_new_enough)" 2>/dev/null && exec "$$python" .ci/setup.py; \
+	done; \
+	echo "Set-up failed: Python 3.11 or newer is needed, and none was found as $(pythons)." \
+	  "Install one, or name it: make PYTHON=/path/to/python3" >&2; exit 1
+
+lab: setup ## open JupyterLab in the browser, at the first notebook
+	@echo "Opening JupyterLab at notebooks/00_start_here.ipynb (Ctrl-C twice ends it)"
+	@$(run) jupyterlab --ip=127.0.0.1 --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb \
+	  $(if $(filter 0,$(shell id -u)),--allow-root)
+
+demo: setup ## fill holes in real photographs without a browser; pictures and a page go to outputs/
+	@$(run) misf_lite demo
+
+test: setup ## everything that CI runs: lint, format, tests
+	@echo "Checking code and notebooks with ruff"
+	@$(run) ruff check --quiet .
+	@$(run) ruff format --check .
+	@echo "Running the tests"
+	@$(run) pytest -n 2
+
+clean: ## remove .venv, outputs/ and caches; what you trained in runs/ stays
+	@echo "Removing .venv, outputs/ and caches"
+	@rm -rf .venv outputs .pytest_cache .ruff_cache .hypothesis
