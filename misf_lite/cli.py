@@ -60,6 +60,11 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("-o", "--output", type=Path, default=Path("outputs"), help="folder to write to (default: outputs)")
     sub.add_argument("--preset", choices=("full", "tiny"), default="full", help="tiny is for tests (default: full)")
 
+    sub = command("student", run_student, "write a notebook with its solutions taken out")
+    sub.add_argument("notebook", type=Path, help="a notebook of the course")
+    sub.add_argument("-o", "--output", type=Path, required=True, help="where to write the student's version")
+    sub.add_argument("--force", action="store_true", help="replace the output if it exists")
+
     command("doctor", run_doctor, "check the installation: what is here, what is missing, how to mend it")
     return top
 
@@ -145,6 +150,20 @@ def run_demo(arguments: argparse.Namespace) -> None:
     print(measured)
     for path in (page, *pictures):
         print(path)
+
+
+def run_student(arguments: argparse.Namespace) -> None:
+    import nbformat
+
+    from misf_lite.lesson import student_version
+
+    if arguments.output.exists() and not arguments.force:
+        raise FileExistsError(f"{arguments.output} exists; pass --force to replace it, or choose another name")
+    stripped = student_version(nbformat.read(arguments.notebook, as_version=4))
+    part = arguments.output.with_name(f".{arguments.output.name}.part")
+    nbformat.write(stripped, part)
+    part.replace(arguments.output)
+    print(arguments.output)
 
 
 def run_doctor(arguments: argparse.Namespace) -> int:

@@ -1,20 +1,27 @@
-"""A notebook's set-up; and, from outside, running one and making the student's version of it."""
+"""What a notebook calls: set-up and pictures with controls; and running or stripping a notebook from outside."""
 
+import base64
 import importlib.util
+import io
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import torch
+from IPython.display import display
+from matplotlib.axes import Axes
 
 import misf_lite as ml
 from misf_lite.device import explain_device
 
 NEEDED = ("ipywidgets",)  # beyond the package's own requirements
-CELL_TIMEOUT = 600  # seconds
+# Ten minutes for a cell; and the kernel need not say that it talks to us over plain loopback.
+ENGINE = {"execution_timeout": 600, "extra_arguments": ["--IPKernelApp.log_level=40"]}
+WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def setup(seed: int = 0) -> torch.device:
@@ -30,6 +37,34 @@ def setup(seed: int = 0) -> torch.device:
     device, why = explain_device()
     print(f"misf_lite {ml.__version__}, torch {torch.__version__}; device: {why}")
     return device
+
+
+def play(draw: Callable[..., Axes], **controls) -> None:
+    """Show what ``draw`` draws, anew whenever a control moves; where there are no widgets, the first picture stays.
+
+    Args:
+        draw: takes the controls' values by name and returns axes of a new figure.
+        controls: ipywidgets with a value.
+    """
+    import ipywidgets
+
+    picture = ipywidgets.Image(format="png")
+
+    def redraw(_=None) -> None:
+        figure = draw(**{name: control.value for name, control in controls.items()}).figure
+        file = io.BytesIO()
+        figure.savefig(file, format="png")
+        plt.close(figure)
+        picture.value = file.getvalue()
+
+    for name, control in controls.items():
+        control.description = name
+        control.observe(redraw, "value")
+    redraw()
+    # Not an Output widget: executing a notebook that has one sometimes waits for ever (ipykernel 7.4, nbclient 0.11).
+    panel = ipywidgets.VBox([*controls.values(), picture])._repr_mimebundle_()
+    still = {"image/png": base64.b64encode(picture.value).decode(), "text/plain": "a picture with controls"}
+    display({WIDGET: panel[WIDGET]} | still, raw=True)
 
 
 SOLUTION = re.compile(r"^([ \t]*)### BEGIN SOLUTION\n.*?^[ \t]*### END SOLUTION[^\n]*", re.MULTILINE | re.DOTALL)
@@ -62,11 +97,10 @@ def run_notebook(notebook: Path, folder: Path, preset: str = "full") -> tuple[Pa
         from nbconvert import HTMLExporter
     except ImportError as error:
         raise ImportError(f"{error}: pip install 'misf-lite[notebooks]'") from error
-    import base64
 
     folder.mkdir(parents=True, exist_ok=True)
     ran = folder / notebook.name
-    papermill.execute_notebook(notebook, ran, {"preset": preset}, cwd=notebook.parent, execution_timeout=CELL_TIMEOUT)
+    papermill.execute_notebook(notebook, ran, {"preset": preset}, cwd=notebook.parent, **ENGINE)
     content = nbformat.read(ran, as_version=4)
     pictures, measured = [], []
     for cell in content.cells:
@@ -78,8 +112,7 @@ def run_notebook(notebook: Path, folder: Path, preset: str = "full") -> tuple[Pa
                 pictures[-1].write_bytes(base64.b64decode(data["image/png"]))
             if "measured" in tags and output.output_type == "stream":
                 measured.append(output.text)
-            if "application/vnd.jupyter.widget-view+json" in data:  # a page has no kernel to move a slider with
-                output.data = {"text/plain": "(Sliders: run the notebook to use them.)"}
+            data.pop(WIDGET, None)  # a page has no kernel to move a slider with: it shows the picture beside it
     exporter = HTMLExporter(mathjax_url="", require_js_url="", jquery_url="", exclude_input_prompt=True)
     page = folder / f"{notebook.stem}.html"
     page.write_text(exporter.from_notebook_node(content)[0], encoding="utf-8")

@@ -4,6 +4,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -135,7 +136,9 @@ def test_what_the_program_notices_is_a_note_without_a_traceback(folder, capsys):
     assert "misf-lite: note: " in said and "2 frames" in said
 
 
-@pytest.mark.parametrize("command", [[], ["inpaint"], ["train"], ["evaluate"], ["bench"], ["demo"], ["doctor"]])
+@pytest.mark.parametrize(
+    "command", [[], ["inpaint"], ["train"], ["evaluate"], ["bench"], ["demo"], ["student"], ["doctor"]]
+)
 def test_every_command_explains_itself(capsys, command):
     with pytest.raises(SystemExit) as stop:
         main([*command, "--help"])
@@ -208,3 +211,13 @@ def test_a_few_steps_of_training_write_weights_that_inpaint(folder, capsys, monk
     ]
     assert main(arguments) == 0
     assert fill("image.png", "mask.png", "-o", "out.png", "--weights", "run/weights.safetensors") == 0
+
+
+def test_the_students_version_of_a_notebook_has_no_solutions_and_replaces_nothing(folder, capsys):
+    tour = Path(__file__).parent.parent / "notebooks" / "00_start_here.ipynb"
+    assert main(["student", str(tour), "-o", "mine.ipynb"]) == 0
+    text = (folder / "mine.ipynb").read_text(encoding="utf-8")
+    assert "SOLUTION" in tour.read_text(encoding="utf-8") and "SOLUTION" not in text and "your code here" in text
+    (folder / "mine.ipynb").write_text("my work")
+    assert main(["student", str(tour), "-o", "mine.ipynb"]) == 1
+    assert "--force" in capsys.readouterr().err and (folder / "mine.ipynb").read_text() == "my work"

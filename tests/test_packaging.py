@@ -58,7 +58,9 @@ def test_an_installed_wheel_works_in_a_folder_without_the_repository(wheel, tmp_
     pip("install", "--no-deps", "--no-index", "--no-compile", "--target", tmp_path / "site", wheel)
     program = (
         "import misf_lite, PIL.Image; from misf_lite.datasets import photos; "
-        "print(misf_lite.__file__); print(photos('test')[0]); PIL.Image.open(photos('test')[0]).load()"
+        "print(misf_lite.__file__); print(photos('test')[0]); "
+        "picture = PIL.Image.open(photos('test')[0]).resize((48, 32)); "
+        "print(misf_lite.inpaint(picture, misf_lite.random_mask((32, 48))).size)"
     )
     away = tmp_path / "elsewhere"
     away.mkdir()
@@ -66,5 +68,5 @@ def test_an_installed_wheel_works_in_a_folder_without_the_repository(wheel, tmp_
     said = subprocess.run(
         [sys.executable, "-P", "-c", program], cwd=away, env=environment, check=True, capture_output=True, text=True
     ).stdout.splitlines()
-    assert len(said) == 2
+    assert len(said) == 3 and said.pop() == "(48, 32)"
     assert all(Path(path).is_relative_to(tmp_path / "site") for path in said)
