@@ -43,7 +43,7 @@ def check(
         if got.shape != want.shape:
             raise CheckFailed(f"{name} returns the shape {tuple(got.shape)}, expected {tuple(want.shape)}")
     if all(torch.allclose(got, want, atol=1e-5) for got, want in zip(answers, right, strict=True)):
-        print(f"✓ {name} is right in {len(cases)} cases")
+        print(f"✓ {name} is right" + (f" in {len(cases)} cases" if len(cases) > 1 else ""))
         return
     for message, wrong in (suspects or {}).items():
         values = [torch.as_tensor(wrong(*arguments), dtype=torch.float64) for arguments in cases]

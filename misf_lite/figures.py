@@ -31,9 +31,10 @@ def with_hole(image: Tensor, mask: Tensor) -> Tensor:
     return image * (1 - mask) + colour * mask
 
 
-def show_images(images: Mapping[str, Tensor], axes: Sequence[Axes] | None = None, width: float = 10) -> np.ndarray:
+def show_images(images: Mapping[str, Tensor], axes: Sequence[Axes] | None = None) -> np.ndarray:
     """Pictures in a row, each under its title; one-channel ones in grey from 0 to 1."""
-    axes = new_row(len(images), width, next(iter(images.values()))) if axes is None else np.atleast_1d(axes)
+    H, W = next(iter(images.values())).shape[-2:]
+    axes = new_row(len(images), H / W) if axes is None else np.atleast_1d(axes)
     for ax, (title, image) in zip(axes, images.items(), strict=True):
         ax.imshow(picture(image), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         ax.set_title(title)
@@ -41,10 +42,9 @@ def show_images(images: Mapping[str, Tensor], axes: Sequence[Axes] | None = None
     return axes
 
 
-def new_row(columns: int, width: float = 10, image: Tensor | None = None) -> np.ndarray:
-    """A new figure with a row of axes, as high as pictures like ``image`` (or squares) need."""
-    aspect = image.shape[-2] / image.shape[-1] if image is not None else 1
-    figure = plt.figure(figsize=(width, width / columns * aspect + 0.5), layout="constrained")
+def new_row(columns: int, aspect: float = 1.0, width: float = 8) -> np.ndarray:
+    """A new figure with a row of axes, each ``aspect`` times as high as it is wide; ``width`` in inches for all."""
+    figure = plt.figure(figsize=(width, width / columns * aspect + 0.4), layout="constrained")
     return np.atleast_1d(figure.subplots(1, columns))
 
 
@@ -66,14 +66,15 @@ def show_kernel(kernel: Tensor, ax: Axes | None = None, title: str = "kernel", l
 
 def show_cells(grid: np.ndarray, ax: Axes | None = None, title: str = "", **colours) -> Axes:
     """A small grid of numbers, coloured, with the numbers in the cells up to 7×7. ``colours`` go to ``imshow``."""
-    ax = new_row(1, 3)[0] if ax is None else ax
+    ax = new_row(1, width=3)[0] if ax is None else ax
     shown = ax.imshow(grid, interpolation="nearest", **colours)
     if max(grid.shape) <= 7:
         for (row, column), value in np.ndenumerate(grid):
             red, green, blue, _ = shown.to_rgba(value)
             dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
             ink = "white" if dark else "black"
-            ax.text(column, row, f"{value:.2f}", ha="center", va="center", color=ink, fontsize=8)
+            number = f"{value:.2f}" if abs(value) >= 0.005 else "0"
+            ax.text(column, row, number, ha="center", va="center", color=ink, fontsize=7)
     ax.set_title(title)
     ax.set_xticks([])
     ax.set_yticks([])
@@ -95,7 +96,7 @@ def show_map(
     values: Tensor, ax: Axes | None = None, title: str = "", limits: tuple[float, float] | None = None
 ) -> Axes:
     """One number per pixel ``(H, W)``, with its colour bar."""
-    ax = new_row(1, 5, values)[0] if ax is None else ax
+    ax = new_row(1, values.shape[0] / values.shape[1], width=5)[0] if ax is None else ax
     low, high = limits or (None, None)
     shown = ax.imshow(values.detach().cpu().numpy(), cmap=MAP_COLOURS, vmin=low, vmax=high, interpolation="nearest")
     ax.figure.colorbar(shown, ax=ax, shrink=0.8)

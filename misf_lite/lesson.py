@@ -32,7 +32,7 @@ def setup(seed: int = 0) -> torch.device:
         print(f"installing {', '.join(missing)} …")
         kept = [f"{name}=={version(name)}" for name in ("torch", "numpy")]
         subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *missing, *kept], check=True)
-    plt.rcParams.update({"figure.dpi": 100, "axes.titlesize": 11, "image.interpolation": "nearest"})
+    plt.rcParams.update({"figure.dpi": 110, "axes.titlesize": 10, "image.interpolation": "nearest"})
     torch.manual_seed(seed)
     device, why = explain_device()
     print(f"misf_lite {ml.__version__}, torch {torch.__version__}; device: {why}")
