@@ -1,12 +1,17 @@
 """Predictive filtering for image inpainting, from a box blur to interactive MISF (CVPR 2022)."""
 
-from misf_lite.datasets import load_photo, photos, toy_faces
-from misf_lite.device import device
-from misf_lite.filtering import filter2d
-from misf_lite.images import open_image, open_mask, save_image
-from misf_lite.inpainting import inpaint, load_pretrained, load_weights, save_weights
-from misf_lite.masks import random_mask
-from misf_lite.model import MISF, MISFConfig, Trace
+try:
+    from misf_lite.datasets import load_photo, photos, toy_faces
+    from misf_lite.device import device
+    from misf_lite.filtering import filter2d
+    from misf_lite.images import open_image, open_mask, save_image
+    from misf_lite.inpainting import inpaint, load_pretrained, load_weights, save_weights
+    from misf_lite.masks import random_mask
+    from misf_lite.model import MISF, MISFConfig, Trace
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        f"misf_lite needs {error.name}, which is not installed: run pip install {error.name}", name=error.name
+    ) from error
 
 __version__ = "0.1.0"
 

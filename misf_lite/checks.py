@@ -32,12 +32,16 @@ def check(
     answers = []
     for arguments in cases:
         try:
-            answers.append(answer(*arguments))
+            answers.append(answer(*(a.clone() if isinstance(a, Tensor) else a for a in arguments)))
         except Exception as error:
             raise CheckFailed(f"{name} stopped with {type(error).__name__}: {error}") from error
         if answers[-1] is None:
             raise CheckFailed(f"{name} returns nothing yet: write its body, and end it with return")
-    answers = [torch.as_tensor(a, dtype=torch.float64) for a in answers]
+    try:
+        answers = [torch.as_tensor(a, dtype=torch.float64) for a in answers]
+    except (TypeError, ValueError, RuntimeError):
+        got = type(answers[0]).__name__
+        raise CheckFailed(f"{name} returns a {got}, expected a number or a tensor") from None
     right = [torch.as_tensor(expected(*arguments), dtype=torch.float64) for arguments in cases]
     for got, want in zip(answers, right, strict=True):
         if got.shape != want.shape:

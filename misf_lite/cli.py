@@ -80,6 +80,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OSError, ValueError, FloatingPointError, ImportError) as error:
         print(f"misf-lite: error: {error}", file=sys.stderr)
         return 1
+    except RuntimeError as error:
+        if "memory" not in str(error):
+            raise
+        advice = "use smaller tiles (--tile 256) or crops, a smaller batch, or MISF_LITE_DEVICE=cpu"
+        print(f"misf-lite: error: out of memory ({str(error).splitlines()[0]}): {advice}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("misf-lite: interrupted", file=sys.stderr)
         return 130
@@ -125,8 +131,8 @@ def run_evaluate(arguments: argparse.Namespace) -> None:
         paths = photos(arguments.split)
         images, count = (load_photo(path, arguments.size).to(where) for path in paths), len(paths)
         what = f"photographs of the {arguments.split} split"
-    else:  # seeds from 2**32 up are never trained on
-        images, count, what = toy_faces(64, arguments.size, 2**32).to(where).split(1), 64, "toy faces"
+    else:  # training draws its seeds below 2**31
+        images, count, what = toy_faces(64, arguments.size, 3 * 2**30).to(where).split(1), 64, "toy faces"
     methods = {arguments.weights: model, "mean colour": mean_fill}
     scores = evaluate(methods, tqdm(images, total=count, leave=False))
     print(f"{count} {what}, short side {arguments.size}, strokes; PSNR in dB: inside the hole (whole picture)")
@@ -159,7 +165,10 @@ def run_student(arguments: argparse.Namespace) -> None:
 
     if arguments.output.exists() and not arguments.force:
         raise FileExistsError(f"{arguments.output} exists; pass --force to replace it, or choose another name")
-    stripped = student_version(nbformat.read(arguments.notebook, as_version=4))
+    try:
+        stripped = student_version(nbformat.read(arguments.notebook, as_version=4))
+    except (UnicodeDecodeError, nbformat.reader.NotJSONError) as error:
+        raise ValueError(f"{arguments.notebook} is not a notebook: name an .ipynb file") from error
     part = arguments.output.with_name(f".{arguments.output.name}.part")
     nbformat.write(stripped, part)
     part.replace(arguments.output)
@@ -181,4 +190,4 @@ def _weights(name: str):
     """By name if it came along, else by path."""
     from misf_lite.inpainting import load_pretrained, load_weights
 
-    return load_weights(name) if name.endswith(".safetensors") else load_pretrained(name)
+    return load_weights(name) if Path(name).suffix else load_pretrained(name)

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from misf_lite.images import Source, open_image, to_tensor
+from misf_lite.images import Source, from_tensor, open_image, to_tensor
 
 SPLITS = ("train", "val", "test")
 
@@ -45,10 +45,13 @@ def attributions() -> list[dict[str, str]]:
 def load_photo(source: Source, short_side: int | None = None) -> Tensor:
     """A picture as ``(1, 3, H, W)`` in [0, 1], resized (Pillow, Lanczos) to a short side if one is given.
 
-    ``source`` is a path, PIL image or array, or the name of a bundled photograph such as ``"sheep.jpg"``.
+    ``source`` is a path, PIL image or array, or the name of a bundled photograph such as ``"sheep.jpg"`` (a file of
+    that name in the working folder comes first).
     """
-    bundled = data_folder() / "photos" / str(source) if isinstance(source, str | Path) else None
-    image = open_image(bundled if bundled and bundled.is_file() else source).convert("RGB")
+    if isinstance(source, str | Path) and not Path(source).exists():
+        bundled = data_folder() / "photos" / source
+        source = bundled if bundled.is_file() else source
+    image = from_tensor(to_tensor(open_image(source)))
     if short_side:
         scale = short_side / min(image.size)
         image = image.resize([max(short_side, round(n * scale)) for n in image.size], Image.Resampling.LANCZOS)
@@ -78,6 +81,8 @@ def toy_faces(n: int, size: int = 64, seed: int = 0) -> Tensor:
     """
     if n < 1 or size < 8:
         raise ValueError(f"toy_faces draws at least 1 face of at least 8 pixels, got n = {n}, size = {size}")
+    if not 0 <= seed < 2**32:  # torch would take it modulo 2**32, and two seeds would be one
+        raise ValueError(f"the seed of toy_faces must be from 0 to 2**32 - 1, got {seed}")
     rng = torch.Generator().manual_seed(seed)
 
     def vary(low: float, high: float) -> Tensor:

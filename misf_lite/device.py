@@ -20,8 +20,8 @@ def explain_device() -> tuple[torch.device, str]:
     if wanted:
         try:
             chosen = torch.device(wanted)
-            torch.empty(1, device=chosen)
-        except (RuntimeError, AssertionError) as error:
+            torch.zeros(1, device=chosen).cpu()
+        except (RuntimeError, AssertionError, NotImplementedError) as error:
             raise ValueError(
                 f"MISF_LITE_DEVICE is {wanted!r}, which cannot be used here "
                 f"({str(error).splitlines()[0]}): set it to cpu, cuda, cuda:0, mps, or unset it"

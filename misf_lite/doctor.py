@@ -3,12 +3,12 @@
 import importlib.metadata
 import os
 import platform
-import re
 import shutil
 import sys
 import time
 
 import torch
+from packaging.requirements import Requirement
 
 from misf_lite.datasets import data_folder, photos
 from misf_lite.device import explain_device
@@ -21,19 +21,10 @@ def examine() -> tuple[list[str], list[str]]:
     """Lines that describe this installation, and the problems found, each with its remedy."""
     facts, problems = [], []
     facts.append(f"python     {platform.python_version()} on {platform.platform()}, {sys.executable}")
-    requirements = importlib.metadata.requires("misf-lite") or []
-    for extra in (None, "notebooks"):
-        found = []
-        for requirement in requirements:
-            name, marker = re.match(r"[\w-]+", requirement)[0], re.search(r"extra == ['\"](\w+)['\"]", requirement)
-            if (marker[1] if marker else None) != extra:
-                continue
-            try:
-                found.append(f"{name} {importlib.metadata.version(name)}")
-            except importlib.metadata.PackageNotFoundError:
-                wanted = "misf-lite" if extra is None else f"misf-lite[{extra}]"
-                problems.append(f"{name} is not installed: pip install '{wanted}'")
-        facts.append(f"{extra or 'packages':10} {', '.join(found)}")
+    for extra, title in (("", "packages"), ("notebooks", "notebooks")):
+        found, missing = _packages(extra)
+        facts.append(f"{title:10} {', '.join(found)}")
+        problems += missing
 
     try:
         chosen, why = explain_device()
@@ -45,22 +36,53 @@ def examine() -> tuple[list[str], list[str]]:
 
     try:
         pictures = photos()
-        missing = [path.name for path in pictures if not path.is_file()]
-        facts.append(f"photos     {len(pictures) - len(missing)} of {len(pictures)} in {data_folder() / 'photos'}")
-        if missing:
-            problems.append(f"{len(missing)} photographs are missing ({missing[0]}, …): install misf-lite anew")
+        absent = [path.name for path in pictures if not path.is_file()]
+        facts.append(f"photos     {len(pictures) - len(absent)} of {len(pictures)} in {data_folder() / 'photos'}")
+        if absent:
+            problems.append(f"{len(absent)} photographs are missing ({absent[0]}, …): install misf-lite anew")
     except FileNotFoundError as error:
         problems.append(str(error))
     facts.append(f"weights    {', '.join(pretrained()) or 'none'}")
     if "photos" not in pretrained():
         problems.append("the weights 'photos' are missing: install misf-lite anew")
     if not problems:
-        picture = open_image(pictures[0])
-        started = time.perf_counter()
-        inpaint(picture, random_mask(picture.size[::-1]))
-        seconds = time.perf_counter() - started
-        facts.append(f"filling    a hole in {pictures[0].name} ({picture.width}×{picture.height}) took {seconds:.1f} s")
+        try:
+            picture = open_image(pictures[0])
+            started = time.perf_counter()
+            inpaint(picture, random_mask(picture.size[::-1]))
+            seconds = time.perf_counter() - started
+            facts.append(
+                f"filling    a hole in {pictures[0].name} ({picture.width}×{picture.height}) took {seconds:.1f} s"
+            )
+        except (OSError, ValueError, RuntimeError) as error:
+            problems.append(f"a hole could not be filled: {error}")
     return facts, problems
+
+
+def _packages(extra: str) -> tuple[list[str], list[str]]:
+    """What the project (or one of its extras) requires: name and version of each, and what is missing or too old."""
+    try:
+        wanted = [Requirement(line) for line in importlib.metadata.requires("misf-lite") or []]
+    except importlib.metadata.PackageNotFoundError:
+        return [], [] if extra else ["misf-lite itself is not installed: run make setup, or pip install -e ."]
+    found, problems = [], []
+    for requirement in wanted:
+        # An extra's requirements apply with its name and not without it.
+        applies, always = (
+            requirement.marker is None or requirement.marker.evaluate({"extra": name}) for name in (extra, "")
+        )
+        if not applies or (extra and always):
+            continue
+        remedy = f"pip install '{requirement.name}{requirement.specifier}'"
+        try:
+            version = importlib.metadata.version(requirement.name)
+        except importlib.metadata.PackageNotFoundError:
+            problems.append(f"{requirement.name} is not installed: {remedy}")
+            continue
+        found.append(f"{requirement.name} {version}")
+        if not requirement.specifier.contains(version, prereleases=True):
+            problems.append(f"{requirement.name} {version} is too old, {requirement.specifier} is needed: {remedy}")
+    return found, problems
 
 
 def _memory(device: torch.device) -> str:

@@ -32,12 +32,15 @@ def evaluate(
     """
     scores = {name: [[] for _ in BANDS] for name in methods}
     for i, image in enumerate(images):
+        image = (image * 255).round() / 255
         for b, band in enumerate(BANDS):
             mask = random_mask(tuple(image.shape[2:]), band, kind, seed + 1000 * b + i).to(image.device)
             for name, fill in methods.items():
-                filled = fill(image, mask) * mask + image * (1 - mask)
+                filled = torch.where(mask > 0, fill(image, mask), image)
                 filled = (filled * 255).round() / 255
                 scores[name][b].append((psnr(filled, image).item(), psnr(filled, image, mask).item()))
+    if not scores or not all(bands[0] for bands in scores.values()):
+        raise ValueError("nothing to evaluate: give at least one method and one image")
     return {
         name: [dict(zip(("psnr", "psnr_hole"), torch.tensor(rows).mean(0).tolist(), strict=True)) for rows in bands]
         for name, bands in scores.items()

@@ -13,7 +13,7 @@ with ``t = i·N + j``. For N = 3 the taps are numbered like this, tap 4 being th
 (MISF, section 3.1: the filtering written ⊛.)
 """
 
-import math
+import operator
 from collections.abc import Iterator
 
 import torch
@@ -43,13 +43,12 @@ def filter2d(x: Tensor, kernels: Tensor, *, dilation: int = 1, padding: str = "r
         ValueError, TypeError: shapes, dtypes or options that do not fit, with what was given.
 
     No N²-fold copy of ``x`` is made, nothing but ``x`` and ``kernels`` is kept for backward, and
-    derivatives of any order exist.
+    derivatives of any order exist (reverse mode).
     """
     _check(x, kernels, dilation, padding)
-    dtype = torch.promote_types(x.dtype, kernels.dtype)
-    x, kernels = x.to(dtype), kernels.to(dtype)
+    dilation = operator.index(dilation)
     if torch.compiler.is_compiling():
-        return _plain(x, kernels, dilation, padding)
+        return _fused(x, kernels, dilation, padding)
     return _Filter.apply(x, kernels, dilation, padding)
 
 
@@ -66,11 +65,11 @@ def _check(x: Tensor, kernels: Tensor, dilation: int, padding: str) -> None:
         raise ValueError(f"batch, height and width differ: x has {(B, H, W)}, kernels have {(kB, kH, kW)}")
     if G == 0 or C % G:
         raise ValueError(f"the number of kernel groups must divide the channels, got G = {G} and C = {C}")
-    if math.isqrt(K) ** 2 != K or K % 2 == 0:
+    if _side(K) ** 2 != K:
         raise ValueError(f"kernels need N*N taps with N odd (1, 9, 25, 49, …), got {K}")
     if padding not in PADDINGS:
         raise ValueError(f"padding must be one of {PADDINGS}, got {padding!r}")
-    if not isinstance(dilation, int) or dilation < 1:
+    if not hasattr(dilation, "__index__") or dilation < 1:
         raise ValueError(f"dilation must be a whole number from 1 up, got {dilation!r}")
 
 
@@ -79,91 +78,123 @@ def _check(x: Tensor, kernels: Tensor, dilation: int, padding: str) -> None:
 # two tensors it is given, so its own derivatives are again among the three: backward of backward of … closes here.
 
 
+def _remember(ctx, inputs, output) -> None:
+    ctx.save_for_backward(*inputs[:2])
+    ctx.options = inputs[2:]
+
+
 class _Filter(torch.autograd.Function):
     """out[p] = Σ_t k_t[p] · x[p + t]"""
 
+    setup_context = staticmethod(_remember)
+
     @staticmethod
-    def forward(ctx, x, k, dilation, padding):
-        ctx.save_for_backward(x, k)
-        ctx.options = dilation, padding
-        out = torch.zeros_like(x, dtype=_sum_dtype(x))
-        for g, xb, total in _blocks(k, x, out):
-            window = _pad(xb, k, dilation, padding)
-            for kt, xt in zip(_taps(k[:, g]), _shifts(window, k, dilation), strict=True):
+    def forward(x, k, dilation, padding):
+        N = _side(k.shape[2])
+        out = torch.zeros_like(x, dtype=_sum_dtype(x, k))
+        for groups, xb, total in _blocks(k.shape[1], x, out):
+            window = _pad(xb, N, dilation, padding)
+            for kt, xt in zip(_taps(k[:, groups]), _shifts(window, N, dilation), strict=True):
                 total.addcmul_(kt, xt)
-        return out.to(x.dtype)
+        return out.to(torch.promote_types(x.dtype, k.dtype))
 
     @staticmethod
     def backward(ctx, grad):
         x, k = ctx.saved_tensors
         gx = _Adjoint.apply(grad, k, *ctx.options) if ctx.needs_input_grad[0] else None
-        gk = _KernelGrad.apply(grad, x, k, *ctx.options) if ctx.needs_input_grad[1] else None
+        gk = _KernelGrad.apply(grad, x, *_like(k), *ctx.options) if ctx.needs_input_grad[1] else None
         return gx, gk, None, None
 
 
 class _Adjoint(torch.autograd.Function):
     """gx[p + t] += Σ_t k_t[p] · grad[p]"""
 
+    setup_context = staticmethod(_remember)
+
     @staticmethod
-    def forward(ctx, grad, k, dilation, padding):
-        ctx.save_for_backward(grad, k)
-        ctx.options = dilation, padding
-        out = torch.empty_like(grad)
-        for g, gb, ob in _blocks(k, grad, out):
-            window = _pad(torch.zeros_like(gb), k, dilation, "zeros")
-            for kt, wt in zip(_taps(k[:, g]), _shifts(window, k, dilation), strict=True):
+    def forward(grad, k, dilation, padding):
+        N = _side(k.shape[2])
+        out = torch.empty_like(grad, dtype=torch.promote_types(grad.dtype, k.dtype))
+        for groups, gb, ob in _blocks(k.shape[1], grad, out):
+            window = _pad(torch.zeros_like(gb), N, dilation, "zeros")
+            for kt, wt in zip(_taps(k[:, groups]), _shifts(window, N, dilation), strict=True):
                 wt.addcmul_(kt, gb)
-            ob.copy_(_fold(window, k, dilation, padding))
+            ob.copy_(_fold(window, N, dilation, padding))
         return out
 
     @staticmethod
     def backward(ctx, v):
         grad, k = ctx.saved_tensors
         ggrad = _Filter.apply(v, k, *ctx.options) if ctx.needs_input_grad[0] else None
-        gk = _KernelGrad.apply(grad, v, k, *ctx.options) if ctx.needs_input_grad[1] else None
+        gk = _KernelGrad.apply(grad, v, *_like(k), *ctx.options) if ctx.needs_input_grad[1] else None
         return ggrad, gk, None, None
 
 
 class _KernelGrad(torch.autograd.Function):
-    """gk_t[p] = Σ_{c in the group} grad[p] · x[p + t]; ``k`` is looked at for its shape alone"""
+    """gk_t[p] = Σ_{c in the group} grad[p] · x[p + t]"""
+
+    setup_context = staticmethod(_remember)
 
     @staticmethod
-    def forward(ctx, grad, x, k, dilation, padding):
-        ctx.save_for_backward(grad, x)
-        ctx.options = dilation, padding
-        out = torch.zeros_like(k, dtype=_sum_dtype(k)) if x.shape[1] > k.shape[1] else torch.empty_like(k)
-        for g, xb, gb in _blocks(k, x, grad):
-            window = _pad(xb, k, dilation, padding)
-            for ot, xt in zip(_taps(out[:, g]), _shifts(window, k, dilation), strict=True):
-                if out.shape[1] == x.shape[1]:
-                    torch.mul(gb, xt, out=ot)
-                else:
+    def forward(grad, x, G, K, dtype, dilation, padding):
+        (B, C, H, W), N = x.shape, _side(K)
+        out = x.new_zeros(B, G, K, H, W, dtype=_sum_dtype(x)) if G < C else x.new_empty(B, G, K, H, W, dtype=dtype)
+        for groups, xb, gb in _blocks(G, x, grad):
+            window = _pad(xb, N, dilation, padding)
+            for ot, xt in zip(_taps(out[:, groups]), _shifts(window, N, dilation), strict=True):
+                if G < C:
                     ot.add_((gb * xt).sum(2, keepdim=True))
-        return out.to(k.dtype)
+                else:
+                    torch.mul(gb, xt, out=ot)
+        return out.to(dtype)
 
     @staticmethod
     def backward(ctx, u):
-        grad, x = ctx.saved_tensors
-        ggrad = _Filter.apply(x, u, *ctx.options) if ctx.needs_input_grad[0] else None
-        gx = _Adjoint.apply(grad, u, *ctx.options) if ctx.needs_input_grad[1] else None
-        return ggrad, gx, None, None, None
+        (grad, x), options = ctx.saved_tensors, ctx.options[3:]
+        ggrad = _Filter.apply(x, u, *options) if ctx.needs_input_grad[0] else None
+        gx = _Adjoint.apply(grad, u, *options) if ctx.needs_input_grad[1] else None
+        return ggrad, gx, None, None, None, None, None
 
 
-def _plain(x: Tensor, k: Tensor, dilation: int, padding: str) -> Tensor:
-    """The same sum for torch.compile, which fuses the loop and derives the backward itself."""
-    window, total = _pad_by_index(x.unflatten(1, (k.shape[1], -1)), k, dilation, padding), 0
-    for kt, xt in zip(_taps(k), _shifts(window, k, dilation), strict=True):
-        total = total + kt.to(_sum_dtype(k)) * xt
-    return total.flatten(1, 2).to(x.dtype)
+def _fused(x: Tensor, k: Tensor, dilation: int, padding: str) -> Tensor:
+    """The same sum without writing in place, for torch.compile: it fuses the loop and derives the backward."""
+    N, dtype = _side(k.shape[2]), _sum_dtype(x, k)
+    r = N // 2 * dilation
+    window = x.unflatten(1, (k.shape[1], -1)).to(dtype)
+    if padding == "zeros":
+        window = torch.nn.functional.pad(window, (r, r, r, r))
+    else:
+        for axis in (-2, -1):
+            line = torch.arange(-r, window.shape[axis] + r, device=x.device)
+            window = window.index_select(axis, _inside(line, window.shape[axis], padding))
+    total = sum(kt.to(dtype) * xt for kt, xt in zip(_taps(k), _shifts(window, N, dilation), strict=True))
+    return total.flatten(1, 2).to(torch.promote_types(x.dtype, k.dtype))
 
 
-def _sum_dtype(x: Tensor) -> torch.dtype:
-    return torch.promote_types(x.dtype, torch.float32)
+def _side(K: int) -> int:
+    """The odd N with N² = K, or the next one where there is none (not math.isqrt: torch.compile cannot trace it)."""
+    N = 1
+    while N * N < K:
+        N += 2
+    return N
 
 
-def _blocks(k: Tensor, a: Tensor, b: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
+def _like(k: Tensor) -> tuple[int, int, torch.dtype]:
+    return k.shape[1], k.shape[2], k.dtype
+
+
+def _sum_dtype(*tensors: Tensor) -> torch.dtype:
+    dtype = torch.float32
+    for tensor in tensors:
+        dtype = torch.promote_types(dtype, tensor.dtype)
+    return dtype
+
+
+def _blocks(G: int, a: Tensor, b: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
     """The groups' slice, with a's and b's channels of it as ``(B, g, C/G, H, W)``, one block after the other."""
-    a, b = (t.unflatten(1, (k.shape[1], -1)) for t in (a, b))
+    if a.numel() == 0:
+        return
+    a, b = (t.unflatten(1, (G, -1)) for t in (a, b))
     B, G, c, H, W = a.shape
     n = max(1, BLOCK // (B * H * W)) if a.device.type == "cpu" else G * c
     for g in range(0, G, max(1, n // c)):
@@ -176,29 +207,16 @@ def _taps(k: Tensor) -> tuple[Tensor, ...]:
     return k.unsqueeze(3).unbind(2)  # N² × (B, G, 1, H, W): one kernel for the channels of a group
 
 
-def _shifts(window: Tensor, k: Tensor, dilation: int) -> Iterator[Tensor]:
+def _shifts(window: Tensor, N: int, dilation: int) -> Iterator[Tensor]:
     """What each tap sees: N² views of the padded block."""
-    N, (H, W) = math.isqrt(k.shape[2]), k.shape[3:]
+    H, W = (n - (N - 1) * dilation for n in window.shape[-2:])
     for i in range(0, N * dilation, dilation):
         for j in range(0, N * dilation, dilation):
             yield window[..., i : i + H, j : j + W]
 
 
-def _border(n: int, r: int, padding: str) -> Iterator[tuple[int, int]]:
-    """For each of the r lines beyond either end of n: its position in the padded axis, and that of its source."""
-    for i in () if padding == "zeros" else (*range(-r, 0), *range(n, n + r)):
-        inside = min(max(i, 0), n - 1)
-        if padding == "reflect" and n > 1:  # a triangle wave: reflects again where r >= n
-            inside = n - 1 - abs(n - 1 - i % (2 * n - 2))
-        yield i + r, inside + r
-
-
-def _reach(k: Tensor, dilation: int) -> int:
-    return math.isqrt(k.shape[2]) // 2 * dilation
-
-
-def _pad(x: Tensor, k: Tensor, dilation: int, padding: str) -> Tensor:
-    (H, W), r = x.shape[-2:], _reach(k, dilation)
+def _pad(x: Tensor, N: int, dilation: int, padding: str) -> Tensor:
+    (H, W), r = x.shape[-2:], N // 2 * dilation
     window = x.new_zeros(*x.shape[:-2], H + 2 * r, W + 2 * r, dtype=_sum_dtype(x))
     window[..., r : r + H, r : r + W] = x
     for axis, n in ((-2, H), (-1, W)):
@@ -207,21 +225,25 @@ def _pad(x: Tensor, k: Tensor, dilation: int, padding: str) -> Tensor:
     return window
 
 
-def _fold(window: Tensor, k: Tensor, dilation: int, padding: str) -> Tensor:
+def _fold(window: Tensor, N: int, dilation: int, padding: str) -> Tensor:
     """The adjoint of ``_pad``: what arrived at a border line goes back to the line it was copied from."""
-    (H, W), r = k.shape[-2:], _reach(k, dilation)
+    r = N // 2 * dilation
+    H, W = (n - 2 * r for n in window.shape[-2:])
     for axis, n in ((-1, W), (-2, H)):
         for outside, inside in _border(n, r, padding):
             window.select(axis, inside).add_(window.select(axis, outside))
     return window[..., r : r + H, r : r + W]
 
 
-def _pad_by_index(x: Tensor, k: Tensor, dilation: int, padding: str) -> Tensor:
-    """``_pad`` without writing in place."""
-    r, x = _reach(k, dilation), x.to(_sum_dtype(x))
-    if padding == "zeros":
-        return torch.nn.functional.pad(x, (r, r, r, r))
-    for axis, n in ((-2, x.shape[-2]), (-1, x.shape[-1])):
-        source = dict(_border(n, r, padding))
-        x = x.index_select(axis, torch.tensor([source.get(i, i) - r for i in range(n + 2 * r)], device=x.device))
-    return x
+def _border(n: int, r: int, padding: str) -> Iterator[tuple[int, int]]:
+    """For each of the r lines beyond either end of n: its position in the padded axis, and that of its source."""
+    if padding != "zeros":
+        outside = torch.tensor([*range(-r, 0), *range(n, n + r)])
+        yield from zip((outside + r).tolist(), (_inside(outside, n, padding) + r).tolist(), strict=True)
+
+
+def _inside(line: Tensor, n: int, padding: str) -> Tensor:
+    """Where the lines of a padded axis come from: 0 … n - 1."""
+    if padding == "reflect" and n > 1:  # a triangle wave: reflects again where the border is wider than n
+        line = n - 1 - (n - 1 - line % (2 * n - 2)).abs()
+    return line.clamp(0, n - 1)

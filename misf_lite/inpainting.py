@@ -10,11 +10,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import safetensors.torch
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from misf_lite.datasets import data_folder
@@ -45,13 +45,13 @@ def inpaint(image: Source, mask: Source, model: MISF | None = None, tile: int | 
     """
     picture, hole = open_image(image), open_mask(mask)
     check_pair(picture, hole)
-    if tile is not None and tile < 64:
-        raise ValueError(
-            f"tile must be at least 64 pixels, got {tile}: smaller tiles see too little of the surroundings"
-        )
+    if tile is not None and (not isinstance(tile, int) or tile < 64):
+        raise ValueError(f"tile must be a whole number, at least 64 pixels to see the surroundings, got {tile!r}")
+    if not (model is None or isinstance(model, torch.nn.Module)):
+        raise TypeError(f"model must be a MISF, got {model!r}: load one with misf_lite.load_pretrained(name)")
     if not hole.any():
         return picture.copy()
-    model = model or _default_model()
+    model = _default_model() if model is None else model
     filled = fill(model, to_tensor(picture), hole, tile)
     return _composite(picture, filled, hole[0, 0].numpy() > 0)
 
@@ -63,12 +63,12 @@ def _default_model() -> MISF:
 
 @torch.no_grad()
 def fill(model: MISF, image: Tensor, mask: Tensor, tile: int | None = None) -> Tensor:
-    """What the model sees in the hole, at any size: ``(1, 3, H, W)`` in [0, 1], on the CPU.
+    """What the model sees in the hole, at any size: ``(1, 3, H, W)`` in [0, 1].
 
     Pictures of less than 16 pixels are enlarged by repeating their border; large ones are worked on in overlapping
     tiles that fade into each other. Tiles without a hole are left out. Arguments as for `inpaint`, as tensors.
     """
-    where = next(model.parameters()).device
+    weight = next(model.parameters())
     training = model.training
     model.eval()
     try:
@@ -78,7 +78,7 @@ def fill(model: MISF, image: Tensor, mask: Tensor, tile: int | None = None) -> T
         if tile is None and x[0, 0].numel() > WHOLE:
             tile = TILE
         if tile is None or tile >= max(x.shape[2:]):
-            return model(x.to(where), m.to(where)).cpu()[..., :H, :W]
+            return model(x.to(weight), m.to(weight)).to(image)[..., :H, :W]
 
         total, weights = torch.zeros_like(x), torch.zeros_like(m)
         blind = 0
@@ -88,7 +88,7 @@ def fill(model: MISF, image: Tensor, mask: Tensor, tile: int | None = None) -> T
                 continue
             blind += bool(mt.all())
             fade = _fade(xt.shape[2], tile)[:, None] * _fade(xt.shape[3], tile)
-            total[..., rows, columns] += model(xt.to(where), mt.to(where)).cpu() * fade
+            total[..., rows, columns] += model(xt.to(weight), mt.to(weight)).to(image) * fade
             weights[..., rows, columns] += fade
         if blind:
             warnings.warn(
@@ -96,7 +96,7 @@ def fill(model: MISF, image: Tensor, mask: Tensor, tile: int | None = None) -> T
                 f"use a larger tile, or a smaller picture",
                 stacklevel=3,
             )
-        return (total / weights.clamp(min=1e-6))[..., :H, :W]
+        return (total / weights.where(weights > 0, torch.ones(())))[..., :H, :W]
     finally:
         model.train(training)
 
@@ -155,9 +155,10 @@ def save_weights(model: MISF, path: str | os.PathLike) -> None:
     """Write the model's weights, with its config inside, as safetensors: to a temporary name, then renamed."""
     path = Path(path)
     temporary = path.with_name(f".{path.name}.part")
+    model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     try:
-        save_file(state, temporary, metadata={"config": json.dumps(asdict(model.config))})
+        temporary.write_bytes(safetensors.torch.save(state, {"config": json.dumps(asdict(model.config))}))
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

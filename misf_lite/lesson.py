@@ -12,7 +12,6 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import torch
-from IPython.display import display
 from matplotlib.axes import Axes
 
 import misf_lite as ml
@@ -31,7 +30,9 @@ def setup(seed: int = 0) -> torch.device:
     if missing:
         print(f"installing {', '.join(missing)} …")
         kept = [f"{name}=={version(name)}" for name in ("torch", "numpy")]
-        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *missing, *kept], check=True)
+        command = [sys.executable, "-m", "pip", "install", "--quiet", *missing, *kept]
+        if subprocess.run(command).returncode:
+            raise RuntimeError(f"pip could not install {', '.join(missing)} (see above): check the network connection")
     plt.rcParams.update({"figure.dpi": 110, "axes.titlesize": 10, "image.interpolation": "nearest"})
     torch.manual_seed(seed)
     device, why = explain_device()
@@ -47,6 +48,7 @@ def play(draw: Callable[..., Axes], **controls) -> None:
         controls: ipywidgets with a value.
     """
     import ipywidgets
+    from IPython.display import display
 
     picture = ipywidgets.Image(format="png")
 
@@ -69,12 +71,14 @@ def play(draw: Callable[..., Axes], **controls) -> None:
 
 SOLUTION = re.compile(r"^([ \t]*)### BEGIN SOLUTION\n.*?^[ \t]*### END SOLUTION[^\n]*", re.MULTILINE | re.DOTALL)
 
+UNFOLDED = re.compile(r"<details><summary>The solution</summary>.*?</details>\n?", re.DOTALL)
+
 
 def student_version(notebook: dict) -> dict:
     """The notebook (as nbformat reads it, changed in place) with every solution replaced by a stub to fill in."""
     for cell in notebook["cells"]:
-        if cell["cell_type"] == "code":
-            cell["source"] = SOLUTION.sub(r"\1pass  # your code here", cell["source"])
+        cell["source"] = SOLUTION.sub(r"\1pass  # your code here", cell["source"])
+        cell["source"] = UNFOLDED.sub("", cell["source"])
     return notebook
 
 

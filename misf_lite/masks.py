@@ -6,7 +6,8 @@ area is exact, whatever the shape, and the same seed gives the same hole at ever
 """
 
 import math
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -35,8 +36,11 @@ def random_mask(
     Raises:
         ValueError: an unknown kind, a size below 1, or a band that no whole number of pixels can meet.
     """
-    H, W = (size, size) if isinstance(size, int) else size
-    low, high = band
+    try:
+        H, W = (operator.index(n) for n in (size if isinstance(size, Sequence) else (size, size)))
+        low, high = map(float, band)
+    except (TypeError, ValueError):
+        raise ValueError(f"size must be a side or (height, width), and band two shares; got {size}, {band}") from None
     if kind not in KINDS:
         raise ValueError(f"unknown kind of mask {kind!r}: choose one of {', '.join(KINDS)}")
     if H < 1 or W < 1:
@@ -47,6 +51,8 @@ def random_mask(
     if least > most:
         raise ValueError(f"no whole number of the {H}×{W} pixels lies in the band {band}: widen it")
 
+    if seed < 0:
+        raise ValueError(f"seed must be 0 or more, got {seed}")
     rng = np.random.default_rng(seed)
     share = rng.uniform(low, high)
     wanted = min(max(round(share * H * W), least), most)
@@ -119,7 +125,7 @@ def _brush(
     """When a wandering brush first covers each pixel; pixels it never covers follow, the nearest first."""
     side, steps = min(H, W), []
     painted = 0.0
-    while painted < -2.5 * math.log(
+    while len(steps) < 20_000 and painted < -2.5 * math.log(
         1.02 - share
     ):  # strokes overlap: a share s needs -ln(1 - s) of paint, and some to spare
         width, length = rng.uniform(*widths), rng.uniform(0.06, 0.14)

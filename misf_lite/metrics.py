@@ -1,5 +1,6 @@
 """How close a filled picture is to the real one."""
 
+import torch
 from torch import Tensor
 
 
@@ -28,6 +29,6 @@ def mean_fill(image: Tensor, mask: Tensor) -> Tensor:
     Returns:
         ``(B, 3, H, W)``, known pixels as they were.
     """
-    known = 1 - mask
-    mean = (image * known).sum((2, 3), keepdim=True) / known.sum((2, 3), keepdim=True).clamp(min=1)
-    return image * known + mean * mask
+    hole = mask >= 0.5
+    mean = image.masked_fill(hole, 0).sum((2, 3), keepdim=True) / (~hole).sum((2, 3), keepdim=True).clamp(min=1)
+    return torch.where(hole, mean, image)

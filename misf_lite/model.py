@@ -11,7 +11,7 @@ Every ablation of the paper is a field of `MISFConfig`. (MISF, section 3 and tab
 """
 
 import math
-from collections.abc import Sequence
+import operator
 from dataclasses import dataclass, field
 
 import torch
@@ -94,11 +94,19 @@ class MISFConfig:
     def __post_init__(self) -> None:
         for name in ("kernel_size", "kernel_groups", "kernel_norm", "dilation"):
             value = getattr(self, name)
-            value = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value,) * 4
+            value = tuple(value) if isinstance(value, list | tuple) else (value,) * 4
             if len(value) != 4:
                 raise ValueError(f"{name} takes one value, or four: (image, F1, F2, F3); got {value}")
+            if name != "kernel_norm":
+                value = tuple(None if v is None and name == "kernel_groups" else _whole(v, name) for v in value)
             object.__setattr__(self, name, value)
-        object.__setattr__(self, "semantic_levels", tuple(sorted(set(self.semantic_levels))))
+        for name in ("width", "blocks", "outer_kernel"):
+            object.__setattr__(self, name, _whole(getattr(self, name), name))
+        levels = (
+            self.semantic_levels if isinstance(self.semantic_levels, list | tuple | set) else (self.semantic_levels,)
+        )
+        levels = {_whole(level, "semantic_levels") for level in levels}
+        object.__setattr__(self, "semantic_levels", tuple(sorted(levels)))
 
         def check(ok: bool, name: str, expected: str) -> None:
             if not ok:
@@ -115,7 +123,8 @@ class MISFConfig:
         check(set(self.kernel_norm) <= {"raw", "softmax"}, "kernel_norm", "'raw' or 'softmax'")
         check(all(d >= 1 for d in self.dilation), "dilation", "1 or more")
         check(self.norm in ("none", "instance"), "norm", "'none' or 'instance'")
-        check(self.width >= 1 and self.blocks >= 0, "width", "1 or more (and blocks 0 or more)")
+        check(self.width >= 1, "width", "1 or more")
+        check(self.blocks >= 0, "blocks", "0 or more")
         check(self.outer_kernel >= 1 and self.outer_kernel % 2 == 1, "outer_kernel", "odd, from 1 up")
         for level in self.levels:
             groups, channels = self.kernel_groups[level], self.channels(level)
@@ -140,6 +149,13 @@ class MISFConfig:
 
     def channels(self, level: int) -> int:
         return 3 if level == 0 else self.width * 2 ** (level - 1)
+
+
+def _whole(value: object, name: str) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise ValueError(f"{name} takes whole numbers, got {value!r}") from None
 
 
 def conv(c_in: int, c_out: int, size: int, config: MISFConfig, stride: int = 1) -> nn.Sequential:
@@ -253,7 +269,8 @@ class Trace:
         image: ``(B, 3, H, W)`` as given. mask: ``(B, 1, H, W)``, 1 = hole.
         before, after: level -> ``(B, C, h, w)`` before and after the filter.
         kernels: level -> ``(B, G, N², h, w)``.
-        decoded: ``(B, 3, H, W)`` in [0, 1], the decoder's picture; None where there is no SIFB.
+        decoded: ``(B, 3, H, W)`` in [0, 1], the decoder's picture; what the decoder adds where the input is filtered;
+            None where there is no SIFB.
         output: ``(B, 3, H, W)`` in [0, 1], what the model returns.
         composite: the output inside the hole, the image outside.
     """
@@ -273,7 +290,7 @@ class MISF(nn.Module):
 
     Args:
         image: ``(B, 3, H, W)`` in [0, 1], any H, W >= 16. What lies under the hole is never looked at.
-        mask: ``(B, 1, H, W)``, 1 = hole, 0 = known.
+        mask: ``(B, 1, H, W)``, 1 = hole, 0 = known (from 0.5 up it is hole).
 
     Returns:
         ``(B, 3, H, W)`` in [0, 1], the whole picture; `misf_lite.inpaint` keeps the known pixels.
@@ -291,10 +308,10 @@ class MISF(nn.Module):
     def forward(self, image: Tensor, mask: Tensor, trace: Trace | None = None) -> Tensor:
         _check(image, mask)
         config, (H, W) = self.config, image.shape[-2:]
-        known = image * (1 - mask)
-        x = F.pad(
-            torch.cat([known, mask], 1), (0, -W % 4, 0, -H % 4), mode="reflect"
-        )  # two halvings need multiples of 4
+        hole = mask >= 0.5
+        known = image.masked_fill(hole, 0)
+        # Two halvings need multiples of 4.
+        x = F.pad(torch.cat([known, hole.to(image)], 1), (0, -W % 4, 0, -H % 4), mode="reflect")
 
         def filtered(level: int, x: Tensor, kernels: Tensor) -> Tensor:
             y = filter2d(x, kernels, dilation=config.dilation[level])
@@ -311,17 +328,16 @@ class MISF(nn.Module):
                 if level in config.levels:
                     f = filtered(level, f, self.kpb.kernels(level, e))
 
-        y = decoded = None
-        if self.sifb:
-            y = self.sifb.decoder(f)[..., :H, :W]
-            decoded = y = y if config.image and config.filtered == "input" else _into_range(y)
-        if config.image:
-            target = {"input": known, "decoded": decoded}.get(config.filtered)
-            target = decoded * mask + known if target is None else target
-            kernels = self.kpb.kernels(0, e)[..., :H, :W]
-            y = filtered(0, target, kernels)
-            if config.filtered == "input" and decoded is not None:
-                y = y + decoded
+        decoded = self.sifb.decoder(f)[..., :H, :W] if self.sifb else None
+        kernels = self.kpb.kernels(0, e)[..., :H, :W] if config.image else None
+        if not config.image:
+            y = decoded = _into_range(decoded)
+        elif config.filtered == "input":
+            y = filtered(0, known, kernels)
+            y = y if decoded is None else y + decoded
+        else:
+            decoded = _into_range(decoded)
+            y = filtered(0, decoded if config.filtered == "decoded" else torch.where(hole, decoded, known), kernels)
         if trace is not None:
             trace.decoded = decoded
         return _into_range(y)
@@ -331,7 +347,7 @@ class MISF(nn.Module):
         """Run the model and keep what passes through it. Arguments as for calling the model."""
         trace = Trace(image, mask)
         trace.output = self(image, mask, trace)
-        trace.composite = trace.output * mask + image * (1 - mask)
+        trace.composite = torch.where(mask >= 0.5, trace.output, image)
         return trace
 
 

@@ -6,6 +6,7 @@ had never stopped.
 
 import json
 import os
+import pickle
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -21,7 +22,7 @@ from tqdm import tqdm
 from misf_lite.datasets import load_photo, photos, toy_faces
 from misf_lite.device import explain_device
 from misf_lite.evaluation import evaluate
-from misf_lite.images import open_image, to_tensor
+from misf_lite.images import from_tensor, open_image, to_tensor
 from misf_lite.inpainting import save_weights
 from misf_lite.masks import BANDS, random_mask
 from misf_lite.model import MISF, MISFConfig
@@ -55,6 +56,15 @@ class Recipe:
     average: float = 0.999
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "rate", "hole_weight"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be more than 0, got {getattr(self, name)}")
+        if not self.crops or min(self.crops) < 16:
+            raise ValueError(f"crops must be sides of 16 pixels or more, got {self.crops}")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed must be from 0 to 2**32 - 1, got {self.seed}")
+
 
 def train(config: MISFConfig, recipe: Recipe, folder: str | os.PathLike, every: int = 500) -> MISF:
     """Train a model, or go on with the run that lies in ``folder``.
@@ -69,6 +79,8 @@ def train(config: MISFConfig, recipe: Recipe, folder: str | os.PathLike, every: 
         ValueError: unknown data, or a folder with a run of another config or recipe.
     """
     folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is a file: name a folder for checkpoints and weights")
     folder.mkdir(parents=True, exist_ok=True)
     where, why = explain_device()
     print(f"training {recipe.data} on {why}; checkpoints every {every} steps in {folder}")
@@ -96,9 +108,12 @@ def train(config: MISFConfig, recipe: Recipe, folder: str | os.PathLike, every: 
         average.update_parameters(model)
         if step % 20 == 0:
             bar.set_postfix(loss=f"{loss.item():.4f}")
-            if not loss.isfinite():
-                raise FloatingPointError(f"the loss is {loss.item()} at step {step}: resume with a smaller rate")
         if (step + 1) % every == 0 or step + 1 == recipe.steps:
+            if not all(parameter.isfinite().all() for parameter in model.parameters()):
+                raise FloatingPointError(
+                    f"the weights are no longer finite at step {step + 1} (loss {loss.item()}): the last checkpoint in "
+                    f"{folder} is good, but start again in another folder with a smaller rate than {recipe.rate}"
+                )
             state = {name: part.state_dict() for name, part in parts.items()}
             _replace(folder / "checkpoint.pt", lambda path: torch.save(run | {"step": step + 1} | state, path))  # noqa: B023
             rows = evaluate({"model": average.module.eval()}, [t.to(where) for t in held_out])["model"]
@@ -146,14 +161,14 @@ def batch(recipe: Recipe, draw: Draw, step: int) -> tuple[Tensor, Tensor]:
 
 def _data(recipe: Recipe) -> tuple[Draw, Sequence[Tensor]]:
     """A function that draws training images, and the images held out."""
-    if recipe.data == "toy":  # seeds below 2**31 are for training, those from 2**32 for testing
+    if recipe.data == "toy":  # seeds below 2**31 are for training, others for testing
 
         def faces(count: int, crop: int, rng: np.random.Generator) -> Tensor:
             return toy_faces(count, crop, int(rng.integers(2**31)))
 
         return faces, toy_faces(32, min(recipe.crops), 2**31).split(1)
     if recipe.data == "photos":
-        pictures = [open_image(path).convert("RGB") for path in photos("train")]
+        pictures = [from_tensor(to_tensor(open_image(path))) for path in photos("train")]
 
         def crops(count: int, crop: int, rng: np.random.Generator) -> Tensor:
             return torch.cat([_crop(pictures[rng.integers(len(pictures))], crop, rng) for _ in range(count)])
@@ -176,8 +191,12 @@ def _resume(folder: Path, run: dict, parts: dict) -> int:
     path = folder / "checkpoint.pt"
     if not path.exists():
         return 0
-    saved = torch.load(path, map_location="cpu", weights_only=True)
-    if {key: saved[key] for key in run} != run:
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{path} is damaged ({reason}): delete it, or choose another folder") from error
+    if {key: saved.get(key) for key in run} != run:
         raise ValueError(f"{folder} holds a run with another config or recipe: choose another folder")
     for name, part in parts.items():
         part.load_state_dict(saved[name])

@@ -121,12 +121,23 @@ def test_a_wrong_argument_gets_one_line_that_says_what_to_do(folder, capsys, arg
         ("faces", "there are no weights called 'faces'"),
         ("nothing.safetensors", "no weights at nothing.safetensors"),
         ("cut.safetensors", "truncated"),
+        ("image.png", "not a safetensors file"),
     ],
 )
 def test_weights_that_cannot_be_used_are_never_replaced_by_random_ones(folder, capsys, weights, message):
     (folder / "cut.safetensors").write_bytes((folder / "small.safetensors").read_bytes()[:2000])
     assert main(["inpaint", "image.png", "mask.png", "-o", "out.png", "--weights", weights]) == 1
     assert message in capsys.readouterr().err and not (folder / "out.png").exists()
+
+
+def test_running_out_of_memory_is_one_line_with_advice(folder, capsys, monkeypatch):
+    def too_large(*arguments):
+        raise RuntimeError("CUDA out of memory. Tried to allocate 20 GiB")
+
+    monkeypatch.setattr("misf_lite.inpainting.inpaint", too_large)
+    assert fill("image.png", "mask.png", "-o", "out.png") == 1
+    said = capsys.readouterr().err
+    assert "out of memory" in said and "--tile 256" in said and said.count("\n") == 1
 
 
 def test_what_the_program_notices_is_a_note_without_a_traceback(folder, capsys):
@@ -169,12 +180,45 @@ def test_an_installation_with_everything_in_place_is_healthy(capsys):
 def test_the_doctor_names_what_is_missing_and_the_remedy(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr("misf_lite.datasets.data_folder", lambda: tmp_path)
     monkeypatch.setattr("misf_lite.inpainting.data_folder", lambda: tmp_path)
-    monkeypatch.setenv("MISF_LITE_DEVICE", "abacus")
+    monkeypatch.setenv("MISF_LITE_DEVICE", "meta")
     assert main(["doctor"]) == 1
     said = capsys.readouterr().out
-    for problem in ("photographs are missing", "weights 'photos' are missing", "MISF_LITE_DEVICE is 'abacus'"):
+    for problem in ("photographs are missing", "weights 'photos' are missing", "MISF_LITE_DEVICE is 'meta'"):
         assert problem in said
     assert "3 to mend" in said
+
+
+def test_the_doctor_tells_what_is_too_old_and_what_is_not_there(capsys, monkeypatch):
+    import importlib.metadata
+
+    real = importlib.metadata.version
+
+    def version(name):
+        if name == "papermill":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return "9.0.0" if name == "pillow" else real(name)
+
+    monkeypatch.setattr("importlib.metadata.version", version)
+    assert main(["doctor"]) == 1
+    said = capsys.readouterr().out
+    assert "pillow 9.0.0 is too old, >=10.1 is needed: pip install" in said
+    assert "papermill is not installed: pip install 'papermill>=2.6'" in said
+
+
+def test_the_doctor_survives_damaged_weights(capsys, monkeypatch):
+    def damaged(*arguments):
+        raise ValueError("photos.safetensors is truncated")
+
+    monkeypatch.setattr("misf_lite.doctor.inpaint", damaged)
+    assert main(["doctor"]) == 1
+    said = capsys.readouterr().out
+    assert "python" in said and "a hole could not be filled: photos.safetensors is truncated" in said
+
+
+def test_a_missing_package_is_named_on_import():
+    program = "import sys; sys.modules['scipy'] = None; import misf_lite"
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stderr
+    assert "misf_lite needs scipy" in said and "pip install scipy" in said
 
 
 def test_the_device_can_be_chosen_by_a_variable(monkeypatch):
@@ -221,3 +265,5 @@ def test_the_students_version_of_a_notebook_has_no_solutions_and_replaces_nothin
     (folder / "mine.ipynb").write_text("my work")
     assert main(["student", str(tour), "-o", "mine.ipynb"]) == 1
     assert "--force" in capsys.readouterr().err and (folder / "mine.ipynb").read_text() == "my work"
+    assert main(["student", "image.png", "-o", "other.ipynb"]) == 1
+    assert "image.png is not a notebook" in capsys.readouterr().err

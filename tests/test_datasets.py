@@ -1,5 +1,6 @@
 """The bundled photographs and the toy faces."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -38,6 +39,16 @@ def test_a_photo_is_loaded_by_name_or_path_at_its_own_or_a_wanted_size():
     assert load_photo("sheep.jpg", 64).shape == (1, 3, 64, 88)
 
 
+def test_an_own_file_comes_before_a_bundled_one_of_the_same_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (30, 20), "red").save("sheep.jpg")
+    assert load_photo("sheep.jpg").shape == (1, 3, 20, 30)
+
+
+def test_16_bit_grey_keeps_its_brightness():
+    assert load_photo(np.full((20, 20), 32768, np.uint16), 10).mean().item() == pytest.approx(0.5, abs=0.01)
+
+
 def test_toy_faces_are_seeded_and_differ():
     a, b = toy_faces(8, 32, seed=3), toy_faces(8, 32, seed=3)
     assert torch.equal(a, b) and a.shape == (8, 3, 32, 32)
@@ -74,6 +85,11 @@ def test_the_two_eyes_of_a_face_have_the_same_size_and_colours():
         ]
         assert flat_colours(patches[0], 40) <= flat_colours(patches[1], 1)
         assert flat_colours(patches[1], 40) <= flat_colours(patches[0], 1)
+
+
+def test_a_seed_that_would_be_taken_for_another_is_refused():
+    with pytest.raises(ValueError, match=r"from 0 to 2\*\*32 - 1"):
+        toy_faces(1, seed=2**32)
 
 
 @pytest.mark.parametrize("arguments", [(0,), (1, 4)])

@@ -2,6 +2,7 @@
 
 import math
 import shutil
+import sys
 
 import pytest
 import torch
@@ -171,17 +172,53 @@ def test_channels_last_gives_the_same_and_stays_channels_last():
 
 
 @pytest.mark.skipif(
-    not (shutil.which("c++") or shutil.which("g++")), reason="torch.compile on a CPU needs a C++ compiler"
+    sys.platform == "win32" or not (shutil.which("c++") or shutil.which("g++")),
+    reason="torch.compile on a CPU needs a C++ compiler",
 )
 @pytest.mark.filterwarnings("default")
-def test_compiled_and_eager_agree_in_values_and_gradients(padding="reflect", dilation=2):
+def test_compiled_and_eager_agree_in_values_and_gradients():
     x, kernels = (t.requires_grad_() for t in random_pair(2, 4, 2, 3, 9, 7, torch.float32))
     compiled = torch.compile(filter2d, fullgraph=True)
-    eager = filter2d(x, kernels, dilation=dilation, padding=padding)
-    fused = compiled(x, kernels, dilation=dilation, padding=padding)
+    eager = filter2d(x, kernels, dilation=2)
+    fused = compiled(x, kernels, dilation=2)
     torch.testing.assert_close(fused, eager)
     expected = torch.autograd.grad(eager.pow(2).sum(), (x, kernels))
     torch.testing.assert_close(torch.autograd.grad(fused.pow(2).sum(), (x, kernels)), expected)
+
+
+@pytest.mark.parametrize(("padding", "dynamic"), [("reflect", None), ("reflect", True), ("zeros", None)])
+@pytest.mark.filterwarnings("default")
+def test_one_compiled_filter_serves_every_size(padding, dynamic):
+    torch._dynamo.reset()
+    compiled = torch.compile(filter2d, fullgraph=True, dynamic=dynamic, backend="aot_eager")
+    for H in range(5, 15):  # more sizes than torch would recompile for
+        for N in (3, 5):
+            x, kernels = random_pair(1, 2, 1, N, H, H + 2, torch.float32)
+            torch.testing.assert_close(compiled(x, kernels, padding=padding), filter2d(x, kernels, padding=padding))
+
+
+@pytest.mark.parametrize("x_dtype", [torch.float32, torch.bfloat16])
+def test_only_what_was_given_is_kept_for_backward(x_dtype):
+    x, kernels = torch.rand(1, 3, 32, 32, dtype=x_dtype, requires_grad=True), torch.rand(1, 3, 9, 32, 32)
+    kernels = kernels.bfloat16().requires_grad_()
+    saved = filter2d(x, kernels).grad_fn.saved_tensors
+    assert {t.data_ptr() for t in saved} == {x.data_ptr(), kernels.data_ptr()}
+
+
+@pytest.mark.parametrize("shape", [(0, 2, 4, 4), (1, 2, 0, 4), (1, 2, 4, 0)])
+def test_nothing_filtered_is_nothing(shape):
+    B, _, H, W = shape
+    x, kernels = torch.zeros(shape, requires_grad=True), torch.zeros(B, 1, 9, H, W, requires_grad=True)
+    y = filter2d(x, kernels)
+    y.sum().backward()
+    assert y.shape == x.grad.shape == shape and kernels.grad.shape == kernels.shape
+
+
+def test_function_transforms_agree_with_autograd():
+    x, kernels = random_pair(1, 2, 1, 3, 4, 5)
+    got = torch.func.grad(lambda k: filter2d(x, k).pow(2).sum())(kernels)
+    kernels.requires_grad_()
+    torch.testing.assert_close(got, torch.autograd.grad(filter2d(x, kernels).pow(2).sum(), kernels)[0])
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")

@@ -90,6 +90,10 @@ def test_a_box_mask_is_made_of_boxes():
     [
         ({"size": 64, "kind": "stars"}, "choose one of strokes, box, blobs, text, thin"),
         ({"size": 0}, "at least 1 × 1"),
+        ({"size": 6.4}, "size must be a side or"),
+        ({"size": 64, "band": 0.2}, "band two shares"),
+        ({"size": 64, "band": BANDS}, "band two shares"),
+        ({"size": 64, "seed": -1}, "seed must be 0 or more, got -1"),
         ({"size": 64, "band": (0.4, 0.2)}, "0 <= low <= high <= 1"),
         ({"size": 64, "band": (0.2, 1.2)}, "0 <= low <= high <= 1"),
         ({"size": 2, "band": (0.3, 0.4)}, "no whole number of the 2×2 pixels"),

@@ -1,8 +1,10 @@
 """MISF: the paper's table, every ablation, any size."""
 
-from dataclasses import fields
+import json
+from dataclasses import asdict, fields
 from itertools import product
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -142,8 +144,9 @@ def test_without_any_filtering_there_is_only_the_encoder_decoder():
 def test_what_lies_under_the_hole_is_never_looked_at(preset):
     model = shaken(getattr(MISFConfig, preset)(width=2, blocks=1))
     image, mask = picture()
-    changed = image * (1 - mask) + torch.rand_like(image) * mask
-    assert torch.equal(model(image, mask), model(changed, mask))
+    expected = model(image, mask)
+    for junk in (torch.rand_like(image), torch.full_like(image, torch.nan)):
+        assert torch.equal(expected, model(torch.where(mask > 0, junk, image), mask))
 
 
 @pytest.mark.parametrize("interactive", [True, False])
@@ -217,13 +220,25 @@ def test_a_batch_gives_what_its_pictures_give_alone():
         ({"semantic_levels": ()}, "semantic=False"),
         ({"filtered": "output"}, "filtered must be one of"),
         ({"norm": "batch"}, "norm must be"),
-        ({"width": 0}, "width"),
+        ({"width": 0}, "width must be 1 or more"),
+        ({"blocks": -1}, "blocks must be 0 or more, got -1"),
+        ({"width": 4.0}, "width takes whole numbers"),
+        ({"kernel_size": "3"}, "kernel_size takes whole numbers"),
+        ({"dilation": None}, "dilation takes whole numbers"),
+        ({"semantic_levels": "3"}, "semantic_levels takes whole numbers"),
         ({"outer_kernel": 2}, "outer_kernel must be odd"),
     ],
 )
 def test_a_field_with_an_impossible_value_is_refused_with_what_is_possible(changes, message):
     with pytest.raises(ValueError, match=message):
         MISFConfig(**changes)
+
+
+def test_numpy_and_json_values_make_the_same_config():
+    config = MISFConfig(semantic_levels=(2, 3), kernel_size=5, width=8)
+    numpy = MISFConfig(semantic_levels=np.array([3, 2]).tolist(), kernel_size=np.int64(5), width=np.int64(8))
+    again = MISFConfig(**json.loads(json.dumps(asdict(numpy))))
+    assert config == numpy == again and MISFConfig(semantic_levels=3) == MISFConfig()
 
 
 @pytest.mark.parametrize(

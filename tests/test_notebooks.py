@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 import torch
 
@@ -44,6 +45,7 @@ def test_every_exercise_has_a_hint_a_solution_and_a_check(notebook):
 @names
 def test_solutions_pass_and_stubs_fail_with_advice(notebook, capsys):
     solved, stubs = code_of(notebook), student_version(nbformat.read(notebook, as_version=4))
+    assert not any("The solution" in cell.source for cell in stubs.cells)
     stubs = {cell.id: cell for cell in stubs.cells if cell.cell_type == "code"}
     exercises = [i for i, cell in solved.items() if cell.metadata.get("nbgrader", {}).get("solution")]
     tests = [i for i, cell in solved.items() if cell.metadata.get("nbgrader", {}).get("grade")]
@@ -90,6 +92,10 @@ WRONG = [
     ("hole_share", lambda k, m, r, c: window(m, k, r, c), "divide by the sum"),
     ("hole_share", lambda k, m, r, c: window(m, k.T, r, c) / k.sum(), "swapped"),
     ("hole_share", lambda k, m, r, c: float("nan"), "gives nan"),
+    ("by_hand", lambda: "4", "returns a str, expected a number"),
+    ("composite", lambda o, i, m: (o, i), "returns a tuple, expected a number or a tensor"),
+    ("filter_pixel", lambda p, k, r, c: p.zero_().sum(), "gives"),
+    ("composite", lambda o, i, m: (o.zero_(), i.zero_())[0], "gives"),
 ]
 
 
@@ -98,6 +104,26 @@ def test_a_wrong_answer_is_told_what_is_suspected(exercise, answer, message):
     with pytest.raises(CheckFailed, match=message) as failed:
         getattr(checks, exercise)(answer)
     assert failed.value._render_traceback_() == [f"✗ {failed.value}"]
+
+
+def in_place(picture, kernel, row, column):
+    reach = len(kernel) // 2
+    kernel *= picture[row - reach : row + reach + 1, column - reach : column + reach + 1]
+    return kernel.sum().item()
+
+
+RIGHT = [
+    ("by_hand", lambda: np.float64(4)),
+    ("composite", lambda o, i, m: torch.where(m.bool(), o, i).numpy()),
+    ("filter_pixel", in_place),
+    ("filter_pixel", lambda p, k, r, c: window(p, k, r, c).requires_grad_()),
+    ("hole_share", lambda k, m, r, c: in_place(m, k / k.sum(), r, c)),
+]
+
+
+@pytest.mark.parametrize(("exercise", "answer"), RIGHT)
+def test_every_way_to_write_a_right_answer_passes(exercise, answer):
+    getattr(checks, exercise)(answer)
 
 
 def test_set_up_twice_does_no_harm_and_tells_the_device(capsys):

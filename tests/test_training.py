@@ -50,7 +50,7 @@ def test_training_lowers_the_loss(tmp_path):
 
     losses = []
     for model in (MISF(before), after):
-        image, mask = batch(recipe, lambda n, crop, rng: toy_faces(n, crop, 2**32), step=999)
+        image, mask = batch(recipe, lambda n, crop, rng: toy_faces(n, crop, 3 * 2**30), step=999)
         with torch.no_grad():
             losses.append(hole_weighted_l1(model(image, mask), image, mask, 6.0).item())
     assert losses[1] < 0.9 * losses[0]
@@ -60,6 +60,40 @@ def test_a_run_of_another_recipe_is_not_continued(tmp_path):
     train(CONFIG, RECIPE, tmp_path, every=6)
     with pytest.raises(ValueError, match="another config or recipe"):
         train(CONFIG, Recipe(data="toy", steps=8, crops=(16, 32), batch=4), tmp_path)
+
+
+def test_a_damaged_checkpoint_is_named_with_the_remedy(tmp_path):
+    (tmp_path / "checkpoint.pt").write_bytes(b"not a checkpoint")
+    with pytest.raises(ValueError, match=r"checkpoint\.pt is damaged .*delete it"):
+        train(CONFIG, RECIPE, tmp_path)
+
+
+def test_weights_that_explode_are_never_saved(tmp_path):
+    recipe = Recipe(data="toy", steps=30, crops=(16,), batch=2, rate=1e30)
+    with pytest.raises(FloatingPointError, match="smaller rate than 1e"):
+        train(CONFIG, recipe, tmp_path, every=10)
+    assert not (tmp_path / "checkpoint.pt").exists() and not (tmp_path / "weights.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"steps": 0}, "steps must be more than 0"),
+        ({"batch": 0}, "batch must be more than 0"),
+        ({"rate": -1.0}, "rate must be more than 0"),
+        ({"crops": (8,)}, "16 pixels or more"),
+        ({"seed": -1}, "seed must be from 0"),
+    ],
+)
+def test_a_recipe_that_cannot_work_is_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        Recipe(**change)
+
+
+def test_a_file_instead_of_a_folder_is_refused(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(NotADirectoryError, match="is a file"):
+        train(CONFIG, RECIPE, tmp_path / "file")
 
 
 def test_unknown_data_is_refused(tmp_path):
