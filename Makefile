@@ -21,6 +21,7 @@ setup: ## install everything into .venv (the others do it when it is needed)
 lab: setup ## open JupyterLab in the browser, at the first notebook
 	@echo "Opening JupyterLab at notebooks/00_start_here.ipynb (Ctrl-C twice ends it)"
 	@$(run) jupyterlab --ip=127.0.0.1 --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb \
+	  --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \
 	  $(if $(filter 0,$(shell id -u)),--allow-root)
 
 demo: setup ## fill holes in real photographs without a browser; pictures and a page go to outputs/

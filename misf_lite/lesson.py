@@ -50,7 +50,7 @@ def play(draw: Callable[..., Axes], **controls) -> None:
     import ipywidgets
     from IPython.display import display
 
-    picture = ipywidgets.Image(format="png")
+    picture = ipywidgets.Image(format="png", layout={"align_self": "flex-start", "max_width": "100%"})
 
     def redraw(_=None) -> None:
         figure = draw(**{name: control.value for name, control in controls.items()}).figure
