@@ -51,6 +51,9 @@ def parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--data", choices=("photos", "toy"), default="photos", help="which pictures (default: photos)")
     sub.add_argument("--split", choices=("val", "test"), default="test", help="which photographs (default: test)")
+    sub.add_argument(
+        "--classical", action="store_true", help="and three classical methods (pip install 'misf-lite[classical]')"
+    )
     sub.add_argument("--size", type=int, default=128, help="short side in pixels (default: 128)")
 
     sub = command("bench", run_bench, "measure speed and memory")
@@ -123,7 +126,7 @@ def run_evaluate(arguments: argparse.Namespace) -> None:
     from misf_lite.device import device
     from misf_lite.evaluation import evaluate
     from misf_lite.masks import BANDS
-    from misf_lite.metrics import mean_fill
+    from misf_lite.metrics import CLASSICAL, mean_fill
 
     where = device()
     model = _weights(arguments.weights).to(where)
@@ -133,7 +136,7 @@ def run_evaluate(arguments: argparse.Namespace) -> None:
         what = f"photographs of the {arguments.split} split"
     else:  # training draws its seeds below 2**31
         images, count, what = toy_faces(64, arguments.size, 3 * 2**30).to(where).split(1), 64, "toy faces"
-    methods = {arguments.weights: model, "mean colour": mean_fill}
+    methods = {arguments.weights: model, "mean colour": mean_fill} | (CLASSICAL if arguments.classical else {})
     scores = evaluate(methods, tqdm(images, total=count, leave=False))
     print(f"{count} {what}, short side {arguments.size}, strokes; PSNR in dB: inside the hole (whole picture)")
     print(f"{'hole':24}" + "".join(f"{f'{low:.0%} to {high:.0%}':>18}" for low, high in BANDS))

@@ -1,4 +1,7 @@
-"""How close a filled picture is to the real one."""
+"""How close a filled picture is to the real one; and the classical methods that a network has to beat.
+
+Each method takes image ``(1, 3, H, W)`` in [0, 1] and mask ``(1, 1, H, W)``, and returns the filled image.
+"""
 
 import torch
 from torch import Tensor
@@ -32,3 +35,34 @@ def mean_fill(image: Tensor, mask: Tensor) -> Tensor:
     hole = mask >= 0.5
     mean = image.masked_fill(hole, 0).sum((2, 3), keepdim=True) / (~hole).sum((2, 3), keepdim=True).clamp(min=1)
     return torch.where(hole, mean, image)
+
+
+def telea(image: Tensor, mask: Tensor) -> Tensor:
+    """Fast marching from the rim inwards (Telea 2004), OpenCV's, radius 3."""
+    return _opencv(image, mask, "INPAINT_TELEA")
+
+
+def navier_stokes(image: Tensor, mask: Tensor) -> Tensor:
+    """Isophotes flow into the hole (Bertalmio et al. 2001), OpenCV's, radius 3."""
+    return _opencv(image, mask, "INPAINT_NS")
+
+
+def biharmonic(image: Tensor, mask: Tensor) -> Tensor:
+    """The smoothest surface through the rim, scikit-image's."""
+    from skimage.restoration import inpaint_biharmonic
+
+    pixels = image[0].permute(1, 2, 0).double().cpu().numpy()
+    filled = inpaint_biharmonic(pixels, mask[0, 0].cpu().numpy() > 0, channel_axis=-1)
+    return torch.from_numpy(filled).permute(2, 0, 1)[None].to(image).clamp(0, 1)
+
+
+def _opencv(image: Tensor, mask: Tensor, method: str) -> Tensor:
+    import cv2
+
+    pixels = (image[0].permute(1, 2, 0) * 255).round().byte().cpu().numpy()
+    hole = (mask[0, 0] > 0).byte().cpu().numpy()
+    filled = cv2.inpaint(pixels, hole, 3, getattr(cv2, method))
+    return torch.from_numpy(filled).permute(2, 0, 1)[None].to(image) / 255
+
+
+CLASSICAL = {"Telea": telea, "Navier–Stokes": navier_stokes, "biharmonic": biharmonic}

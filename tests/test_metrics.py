@@ -8,7 +8,7 @@ from skimage.metrics import peak_signal_noise_ratio
 
 from misf_lite.evaluation import evaluate
 from misf_lite.masks import BANDS
-from misf_lite.metrics import mean_fill, psnr
+from misf_lite.metrics import CLASSICAL, mean_fill, psnr
 
 
 def test_psnr_agrees_with_scikit_image():
@@ -63,3 +63,18 @@ def test_evaluation_gives_every_method_the_same_holes():
 
     evaluate({name: method(name) for name in seen}, [torch.rand(1, 3, 20, 20)])
     assert all(torch.equal(a, b) for a, b in zip(seen["a"], seen["b"], strict=True)) and len(seen["a"]) == 3
+
+
+@pytest.mark.parametrize("method", CLASSICAL.values(), ids=CLASSICAL)
+def test_classical_methods_continue_a_gradient_and_keep_what_is_known(method):
+    ramp = torch.linspace(0.2, 0.8, 40).round(decimals=2).expand(1, 3, 30, 40) * torch.tensor([1, 0.7, 0.4]).view(
+        1, 3, 1, 1
+    )
+    ramp = (ramp * 255).round() / 255
+    mask = torch.zeros(1, 1, 30, 40)
+    mask[..., 12:18, 4:10] = 1
+    filled = method(ramp, mask)
+    torch.testing.assert_close(filled * (1 - mask), ramp * (1 - mask))
+    assert (filled - ramp).abs().max() < 0.08 and psnr(filled, ramp, mask) > 10 + psnr(
+        mean_fill(ramp, mask), ramp, mask
+    )

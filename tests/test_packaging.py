@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-CONDA_NAMES = {"torch": "pytorch"}
+CONDA_NAMES = {"torch": "pytorch", "opencv-python-headless": "py-opencv"}
 
 everything = chain(PROJECT["dependencies"], *PROJECT["optional-dependencies"].values())
 REQUIREMENTS = [Requirement(text) for text in everything if not text.startswith(PROJECT["name"])]
