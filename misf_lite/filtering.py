@@ -13,6 +13,7 @@ with ``t = i·N + j``. For N = 3 the taps are numbered like this, tap 4 being th
 (MISF, section 3.1: the filtering written ⊛.)
 """
 
+import functools
 import operator
 from collections.abc import Iterator
 
@@ -141,11 +142,12 @@ class _KernelGrad(torch.autograd.Function):
         out = x.new_zeros(B, G, K, H, W, dtype=_sum_dtype(x)) if G < C else x.new_empty(B, G, K, H, W, dtype=dtype)
         for groups, xb, gb in _blocks(G, x, grad):
             window = _pad(xb, N, dilation, padding)
-            for ot, xt in zip(_taps(out[:, groups]), _shifts(window, N, dilation), strict=True):
-                if G < C:
+            if G == C:  # written once, in the order of memory: its pages are new, and touching them is the cost
+                seen = window.unfold(-2, H, dilation).unfold(-2, W, dilation)  # (B, g, 1, N, N, H, W), a view
+                torch.mul(gb[:, :, :, None, None], seen, out=out[:, groups].unflatten(2, (N, N)).unsqueeze(2))
+            else:
+                for ot, xt in zip(_taps(out[:, groups]), _shifts(window, N, dilation), strict=True):
                     ot.add_((gb * xt).sum(2, keepdim=True))
-                else:
-                    torch.mul(gb, xt, out=ot)
         return out.to(dtype)
 
     @staticmethod
@@ -235,11 +237,13 @@ def _fold(window: Tensor, N: int, dilation: int, padding: str) -> Tensor:
     return window[..., r : r + H, r : r + W]
 
 
-def _border(n: int, r: int, padding: str) -> Iterator[tuple[int, int]]:
+@functools.cache
+def _border(n: int, r: int, padding: str) -> list[tuple[int, int]]:
     """For each of the r lines beyond either end of n: its position in the padded axis, and that of its source."""
-    if padding != "zeros":
-        outside = torch.tensor([*range(-r, 0), *range(n, n + r)])
-        yield from zip((outside + r).tolist(), (_inside(outside, n, padding) + r).tolist(), strict=True)
+    if padding == "zeros":
+        return []
+    outside = torch.tensor([*range(-r, 0), *range(n, n + r)])
+    return list(zip((outside + r).tolist(), (_inside(outside, n, padding) + r).tolist(), strict=True))
 
 
 def _inside(line: Tensor, n: int, padding: str) -> Tensor:
