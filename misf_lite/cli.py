@@ -87,7 +87,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if "memory" not in str(error):
             raise
         advice = "use smaller tiles (--tile 256) or crops, a smaller batch, or MISF_LITE_DEVICE=cpu"
-        print(f"misf-lite: error: out of memory ({str(error).splitlines()[0]}): {advice}", file=sys.stderr)
+        reason = str(error).partition("\n")[0]
+        print(f"misf-lite: error: out of memory ({reason}): {advice}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("misf-lite: interrupted", file=sys.stderr)

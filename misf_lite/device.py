@@ -22,9 +22,10 @@ def explain_device() -> tuple[torch.device, str]:
             chosen = torch.device(wanted)
             torch.zeros(1, device=chosen).cpu()
         except (RuntimeError, AssertionError, NotImplementedError) as error:
+            reason = str(error).partition("\n")[0]
             raise ValueError(
                 f"MISF_LITE_DEVICE is {wanted!r}, which cannot be used here "
-                f"({str(error).splitlines()[0]}): set it to cpu, cuda, cuda:0, mps, or unset it"
+                f"({reason}): set it to cpu, cuda, cuda:0, mps, or unset it"
             ) from error
         return chosen, f"{chosen}, because MISF_LITE_DEVICE asks for it"
     if torch.cuda.is_available():

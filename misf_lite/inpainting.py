@@ -105,8 +105,8 @@ def _windows(H: int, W: int, tile: int) -> Iterator[tuple[slice, slice]]:
     """Tiles that overlap by at least a quarter and end with the picture."""
 
     def starts(n: int) -> list[int]:
-        count = max(1, math.ceil((n - tile) / (tile * 3 / 4)) + 1) if n > tile else 1
-        return [round(i * (n - tile) / max(count - 1, 1)) for i in range(count)] if count > 1 else [0]
+        count = 1 + max(0, math.ceil((n - tile) / (0.75 * tile)))
+        return np.linspace(0, max(0, n - tile), count).round().astype(int).tolist()
 
     for top in starts(H):
         for left in starts(W):
@@ -131,7 +131,7 @@ def _composite(picture: Image.Image, filled: Tensor, hole: np.ndarray) -> Image.
     scale = np.iinfo(pixels.dtype).max
     pixels[hole] = (colour[hole] * scale).round().clip(0, scale).astype(pixels.dtype)
     result = Image.fromarray(pixels)
-    result.info.update({key: picture.info[key] for key in ("icc_profile",) if key in picture.info})
+    result.info = dict(picture.info)  # the colour profile, if there is one
     return result
 
 

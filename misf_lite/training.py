@@ -115,17 +115,15 @@ def train(config: MISFConfig, recipe: Recipe, folder: str | os.PathLike, every: 
                     f"{folder} is good, but start again in another folder with a smaller rate than {recipe.rate}"
                 )
             state = {name: part.state_dict() for name, part in parts.items()}
-            _replace(folder / "checkpoint.pt", lambda path: torch.save(run | {"step": step + 1} | state, path))  # noqa: B023
+            torch.save(run | {"step": step + 1} | state, folder / ".checkpoint.pt.part")
+            os.replace(folder / ".checkpoint.pt.part", folder / "checkpoint.pt")
             rows = evaluate({"model": average.module.eval()}, [t.to(where) for t in held_out])["model"]
-            line = {
-                "step": step + 1,
-                "minutes": round((time.monotonic() - began) / 60, 1),
-                "loss": round(loss.item(), 4),
-            }
-            line["psnr_hole"] = [round(row["psnr_hole"], 2) for row in rows]
+            minutes = round((time.monotonic() - began) / 60, 1)
+            scores = [round(row["psnr_hole"], 2) for row in rows]
+            line = {"step": step + 1, "minutes": minutes, "loss": round(loss.item(), 4), "psnr_hole": scores}
             with (folder / "log.jsonl").open("a") as log:
                 log.write(json.dumps(line) + "\n")
-            bar.write(f"step {step + 1}: PSNR in validation holes {' / '.join(map(str, line['psnr_hole']))} dB")
+            bar.write(f"step {step + 1}: PSNR in validation holes {' / '.join(map(str, scores))} dB")
     save_weights(average.module, folder / "weights.safetensors")
     return average.module.eval()
 
@@ -194,16 +192,10 @@ def _resume(folder: Path, run: dict, parts: dict) -> int:
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).partition("\n")[0]
         raise ValueError(f"{path} is damaged ({reason}): delete it, or choose another folder") from error
     if {key: saved.get(key) for key in run} != run:
         raise ValueError(f"{folder} holds a run with another config or recipe: choose another folder")
     for name, part in parts.items():
         part.load_state_dict(saved[name])
     return saved["step"]
-
-
-def _replace(path: Path, write: Callable[[Path], None]) -> None:
-    temporary = path.with_name(f".{path.name}.part")
-    write(temporary)
-    os.replace(temporary, path)
