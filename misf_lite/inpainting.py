@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from PIL import Image
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
+from tqdm import tqdm
 
 from misf_lite.datasets import data_folder
 from misf_lite.device import device
@@ -82,10 +83,9 @@ def fill(model: MISF, image: Tensor, mask: Tensor, tile: int | None = None) -> T
 
         total, weights = torch.zeros_like(x), torch.zeros_like(m)
         blind = 0
-        for rows, columns in _windows(*x.shape[2:], tile):
+        windows = [window for window in _windows(*x.shape[2:], tile) if m[..., *window].any()]
+        for rows, columns in tqdm(windows, desc="tiles", leave=False, disable=None):  # quiet where nobody watches
             xt, mt = x[..., rows, columns], m[..., rows, columns]
-            if not mt.any():
-                continue
             blind += bool(mt.all())
             fade = _fade(xt.shape[2], tile)[:, None] * _fade(xt.shape[3], tile)
             total[..., rows, columns] += model(xt.to(weight), mt.to(weight)).to(image) * fade
