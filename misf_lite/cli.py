@@ -8,7 +8,19 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
+from tqdm import tqdm
+
 from misf_lite import __version__
+from misf_lite.datasets import load_photo, photos, toy_faces
+from misf_lite.device import device
+from misf_lite.doctor import examine
+from misf_lite.evaluation import evaluate
+from misf_lite.images import check_output, save_image
+from misf_lite.inpainting import inpaint, load_pretrained, load_weights
+from misf_lite.masks import BANDS
+from misf_lite.metrics import CLASSICAL, mean_fill
+from misf_lite.model import MISF, MISFConfig
+from misf_lite.training import Recipe, train
 
 
 def parser() -> argparse.ArgumentParser:
@@ -96,10 +108,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run_inpaint(arguments: argparse.Namespace) -> None:
-    from misf_lite.device import device
-    from misf_lite.images import check_output, save_image
-    from misf_lite.inpainting import inpaint
-
     check_output(arguments.output, overwrite=arguments.force)  # before the work, not after it
     model = _weights(arguments.weights).to(device())
     started = time.perf_counter()
@@ -110,9 +118,6 @@ def run_inpaint(arguments: argparse.Namespace) -> None:
 
 
 def run_train(arguments: argparse.Namespace) -> None:
-    from misf_lite.model import MISFConfig
-    from misf_lite.training import Recipe, train
-
     names = {field.name for field in fields(Recipe)}
     given = {k: v for k, v in vars(arguments).items() if k in names and v is not None}
     recipe = Recipe(**given | ({"crops": tuple(given["crops"])} if "crops" in given else {}))
@@ -121,14 +126,6 @@ def run_train(arguments: argparse.Namespace) -> None:
 
 
 def run_evaluate(arguments: argparse.Namespace) -> None:
-    from tqdm import tqdm
-
-    from misf_lite.datasets import load_photo, photos, toy_faces
-    from misf_lite.device import device
-    from misf_lite.evaluation import evaluate
-    from misf_lite.masks import BANDS
-    from misf_lite.metrics import CLASSICAL, mean_fill
-
     where = device()
     model = _weights(arguments.weights).to(where)
     if arguments.data == "photos":
@@ -138,7 +135,7 @@ def run_evaluate(arguments: argparse.Namespace) -> None:
     else:  # training draws its seeds below 2**31
         images, count, what = toy_faces(64, arguments.size, 3 * 2**30).to(where).split(1), 64, "toy faces"
     methods = {arguments.weights: model, "mean colour": mean_fill} | (CLASSICAL if arguments.classical else {})
-    scores = evaluate(methods, tqdm(images, total=count, leave=False))
+    scores = evaluate(methods, tqdm(images, total=count, leave=False, disable=None))
     print(f"{count} {what}, short side {arguments.size}, strokes; PSNR in dB: inside the hole (whole picture)")
     print(f"{'hole':24}" + "".join(f"{f'{low:.0%} to {high:.0%}':>18}" for low, high in BANDS))
     for name, rows in scores.items():
@@ -180,8 +177,6 @@ def run_student(arguments: argparse.Namespace) -> None:
 
 
 def run_doctor(arguments: argparse.Namespace) -> int:
-    from misf_lite.doctor import examine
-
     facts, problems = examine()
     print("\n".join(facts))
     for problem in problems:
@@ -190,8 +185,6 @@ def run_doctor(arguments: argparse.Namespace) -> int:
     return 1 if problems else 0
 
 
-def _weights(name: str):
+def _weights(name: str) -> MISF:
     """By name if it came along, else by path."""
-    from misf_lite.inpainting import load_pretrained, load_weights
-
     return load_weights(name) if Path(name).suffix else load_pretrained(name)

@@ -134,7 +134,7 @@ def test_running_out_of_memory_is_one_line_with_advice(folder, capsys, monkeypat
     def too_large(*arguments):
         raise RuntimeError("CUDA out of memory. Tried to allocate 20 GiB")
 
-    monkeypatch.setattr("misf_lite.inpainting.inpaint", too_large)
+    monkeypatch.setattr("misf_lite.cli.inpaint", too_large)
     assert fill("image.png", "mask.png", "-o", "out.png") == 1
     said = capsys.readouterr().err
     assert "out of memory" in said and "--tile 256" in said and said.count("\n") == 1
@@ -228,7 +228,7 @@ def test_the_device_can_be_chosen_by_a_variable(monkeypatch):
 
 
 def test_evaluation_prints_every_band_for_the_weights_and_the_mean_colour(folder, capsys, monkeypatch):
-    monkeypatch.setattr("misf_lite.datasets.photos", lambda split: ml.photos("val")[:2])
+    monkeypatch.setattr("misf_lite.cli.photos", lambda split: ml.photos("val")[:2])
     assert main(["evaluate", "--weights", "small.safetensors", "--size", "32"]) == 0
     said = capsys.readouterr().out
     for part in ("2 photographs", "0% to 20%", "40% to 60%", "small.safetensors", "mean colour"):
