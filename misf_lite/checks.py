@@ -97,11 +97,12 @@ def hole_share(answer: Callable[[Tensor, Tensor, int, int], Tensor]) -> None:
     def expected(kernel: Tensor, mask: Tensor, row: int, column: int) -> Tensor:
         return _convolved(mask, kernel / kernel.sum(), row, column)
 
+    def undivided(kernel: Tensor, mask: Tensor, row: int, column: int) -> Tensor:
+        return _convolved(mask, kernel, row, column)
+
     suspects = {
         "that is the share from known pixels; the mask is 1 in the hole": lambda k, m, r, c: 1 - expected(k, m, r, c),
-        "divide by the sum of the kernel: a share is 1 when all of it is hole": lambda k, m, r, c: _convolved(
-            m, k, r, c
-        ),
+        "divide by the sum of the kernel: a share is 1 when all of it is hole": undivided,
     }
     check(answer, expected, cases, suspects | _window_suspects(lambda k, m, r, c: (m, k / k.sum(), r, c)))
 

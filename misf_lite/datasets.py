@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from misf_lite.images import Source, from_tensor, open_image, to_tensor
+from misf_lite.images import Source, from_tensor, to_tensor
 
 SPLITS = ("train", "val", "test")
 
@@ -51,7 +51,7 @@ def load_photo(source: Source, short_side: int | None = None) -> Tensor:
     if isinstance(source, str | Path) and not Path(source).exists():
         bundled = data_folder() / "photos" / source
         source = bundled if bundled.is_file() else source
-    image = from_tensor(to_tensor(open_image(source)))
+    image = from_tensor(to_tensor(source))
     if short_side:
         scale = short_side / min(image.size)
         image = image.resize([max(short_side, round(n * scale)) for n in image.size], Image.Resampling.LANCZOS)

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
@@ -27,7 +28,7 @@ def picture(x: Tensor) -> np.ndarray:
 
 def with_hole(image: Tensor, mask: Tensor) -> Tensor:
     """The image ``(1, 3, H, W)`` with its hole painted in the colour that means hole everywhere."""
-    colour = image.new_tensor([int(HOLE[i : i + 2], 16) / 255 for i in (1, 3, 5)]).view(1, 3, 1, 1)
+    colour = image.new_tensor(to_rgb(HOLE)).view(1, 3, 1, 1)
     return image * (1 - mask) + colour * mask
 
 

@@ -65,7 +65,7 @@ def open_image(source: Source) -> Image.Image:
     return _from_array(array)
 
 
-def to_tensor(image: Image.Image) -> Tensor:
+def to_tensor(image: Source) -> Tensor:
     """The colours of an image as ``(1, 3, H, W)`` float32 in [0, 1].
 
     Grey is repeated three times, 16 bit divided by 65535, and alpha set aside: the colours are those stored in the

@@ -70,7 +70,6 @@ def play(draw: Callable[..., Axes], **controls) -> None:
 
 
 SOLUTION = re.compile(r"^([ \t]*)### BEGIN SOLUTION\n.*?^[ \t]*### END SOLUTION[^\n]*", re.MULTILINE | re.DOTALL)
-
 UNFOLDED = re.compile(r"<details><summary>The solution</summary>.*?</details>\n?", re.DOTALL)
 
 

@@ -50,9 +50,9 @@ def random_mask(
     least, most = math.ceil(low * H * W - 1e-9), math.floor(high * H * W + 1e-9)
     if least > most:
         raise ValueError(f"no whole number of the {H}×{W} pixels lies in the band {band}: widen it")
-
     if seed < 0:
         raise ValueError(f"seed must be 0 or more, got {seed}")
+
     rng = np.random.default_rng(seed)
     share = rng.uniform(low, high)
     wanted = min(max(round(share * H * W), least), most)
@@ -124,10 +124,11 @@ def _brush(
 ) -> np.ndarray:
     """When a wandering brush first covers each pixel; pixels it never covers follow, the nearest first."""
     side, steps = min(H, W), []
-    painted = 0.0
-    while len(steps) < 20_000 and painted < -2.5 * math.log(
-        1.02 - share
-    ):  # strokes overlap: a share s needs -ln(1 - s) of paint, and some to spare
+    painted, enough = (
+        0.0,
+        -2.5 * math.log(1.02 - share),
+    )  # strokes overlap: a share s needs -ln(1 - s), and some to spare
+    while painted < enough and len(steps) < 20_000:
         width, length = rng.uniform(*widths), rng.uniform(0.06, 0.14)
         y, x = rng.uniform(0, 1, 2) * (H / side, W / side)
         angle = rng.uniform(0, 2 * math.pi)

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 
 from misf_lite.filtering import filter2d
 
-LEVELS = (0, 1, 2, 3)  # 0 is the image, 1 to 3 are the features F1, F2, F3
 FILTERED = ("input", "decoded", "composite")
 
 
@@ -102,9 +101,8 @@ class MISFConfig:
             object.__setattr__(self, name, value)
         for name in ("width", "blocks", "outer_kernel"):
             object.__setattr__(self, name, _whole(getattr(self, name), name))
-        levels = (
-            self.semantic_levels if isinstance(self.semantic_levels, list | tuple | set) else (self.semantic_levels,)
-        )
+        levels = self.semantic_levels
+        levels = levels if isinstance(levels, list | tuple | set) else (levels,)
         levels = {_whole(level, "semantic_levels") for level in levels}
         object.__setattr__(self, "semantic_levels", tuple(sorted(levels)))
 
@@ -113,11 +111,8 @@ class MISFConfig:
                 raise ValueError(f"{name} must be {expected}, got {getattr(self, name)!r}")
 
         check(set(self.semantic_levels) <= {1, 2, 3}, "semantic_levels", "any of 1, 2, 3")
-        check(
-            bool(self.semantic_levels) or not self.semantic,
-            "semantic_levels",
-            "at least one level; or set semantic=False",
-        )
+        some = bool(self.semantic_levels) or not self.semantic
+        check(some, "semantic_levels", "at least one level; or set semantic=False")
         check(self.filtered in FILTERED, "filtered", f"one of {FILTERED}")
         check(all(n >= 1 and n % 2 for n in self.kernel_size), "kernel_size", "odd, from 1 up")
         check(set(self.kernel_norm) <= {"raw", "softmax"}, "kernel_norm", "'raw' or 'softmax'")
@@ -129,9 +124,8 @@ class MISFConfig:
         for level in self.levels:
             groups, channels = self.kernel_groups[level], self.channels(level)
             fits = groups is None or (groups > 0 and channels % groups == 0)
-            check(
-                fits, "kernel_groups", f"None or a divisor of level {level}'s {channels} channels (a tuple sets each)"
-            )
+            divisor = f"None or a divisor of level {level}'s {channels} channels (a tuple sets each)"
+            check(fits, "kernel_groups", divisor)
 
     @property
     def levels(self) -> tuple[int, ...]:

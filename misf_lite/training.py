@@ -22,7 +22,7 @@ from tqdm import tqdm
 from misf_lite.datasets import load_photo, photos, toy_faces
 from misf_lite.device import explain_device
 from misf_lite.evaluation import evaluate
-from misf_lite.images import from_tensor, open_image, to_tensor
+from misf_lite.images import from_tensor, to_tensor
 from misf_lite.inpainting import save_weights
 from misf_lite.masks import BANDS, random_mask
 from misf_lite.model import MISF, MISFConfig
@@ -166,7 +166,7 @@ def _data(recipe: Recipe) -> tuple[Draw, Sequence[Tensor]]:
 
         return faces, toy_faces(32, min(recipe.crops), 2**31).split(1)
     if recipe.data == "photos":
-        pictures = [from_tensor(to_tensor(open_image(path))) for path in photos("train")]
+        pictures = [from_tensor(to_tensor(path)) for path in photos("train")]
 
         def crops(count: int, crop: int, rng: np.random.Generator) -> Tensor:
             return torch.cat([_crop(pictures[rng.integers(len(pictures))], crop, rng) for _ in range(count)])
