@@ -124,10 +124,8 @@ def _brush(
 ) -> np.ndarray:
     """When a wandering brush first covers each pixel; pixels it never covers follow, the nearest first."""
     side, steps = min(H, W), []
-    painted, enough = (
-        0.0,
-        -2.5 * math.log(1.02 - share),
-    )  # strokes overlap: a share s needs -ln(1 - s), and some to spare
+    # Strokes overlap: a share s needs -ln(1 - s) of paint, and some to spare.
+    painted, enough = 0.0, -2.5 * math.log(1.02 - share)
     while painted < enough and len(steps) < 20_000:
         width, length = rng.uniform(*widths), rng.uniform(0.06, 0.14)
         y, x = rng.uniform(0, 1, 2) * (H / side, W / side)
