@@ -60,6 +60,34 @@ def random_mask(
     return torch.from_numpy(_first(field, wanted, least, most).reshape(1, 1, H, W))
 
 
+def fit_mask(mask: np.ndarray, size: int, rng: np.random.Generator) -> Tensor:
+    """A mask at another size (nearest neighbour), mirrored and turned by quarters at random.
+
+    Args:
+        mask: ``(H, W)`` bool, True = hole, such as one of ``open_masks``.
+        size: side of the result in pixels; a mask that is not square is stretched.
+        rng: where chance comes from.
+
+    Returns:
+        ``(1, 1, size, size)`` float32 of zeros and ones, 1 = hole, with at least one of each.
+
+    Raises:
+        ValueError: a size below 2, or a mask without a hole or without a known pixel.
+    """
+    if size < 2 or mask.all() or not mask.any():
+        raise ValueError(
+            f"fit_mask needs a size of 2 or more and both hole and known pixels, got {size}, {mask.mean():.0%} hole"
+        )
+    mask = np.rot90(mask, rng.integers(4))
+    mask = mask[:, ::-1] if rng.random() < 0.5 else mask
+    fitted = np.array(Image.fromarray(mask).resize((size, size), Image.Resampling.NEAREST))
+    if fitted.all() or not fitted.any():  # what is thinner than the steps between samples: keep one pixel of it
+        lost = not fitted[0, 0]
+        y, x = rng.choice(np.argwhere(mask == lost))
+        fitted[y * size // mask.shape[0], x * size // mask.shape[1]] = lost
+    return torch.from_numpy(fitted.astype(np.float32))[None, None]
+
+
 def _first(field: np.ndarray, wanted: int, least: int, most: int) -> np.ndarray:
     """Ones for the pixels with the smallest field, as many as wanted."""
     order = np.argsort(field, kind="stable")

@@ -1,4 +1,10 @@
-"""The bundled photographs and the toy faces."""
+"""The bundled photographs, own pictures and masks, CelebA and Places365, and the toy faces."""
+
+import os
+import pickle
+import shlex
+import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -6,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from misf_lite import load_photo, photos, toy_faces
-from misf_lite.datasets import SPLITS, attributions, data_folder
+from misf_lite import datasets, images, load_photo, photos, toy_faces
+from misf_lite.datasets import SPLITS, attributions, data_folder, open_data, open_masks
 
 
 def test_every_photograph_opens_and_has_its_attribution():
@@ -47,6 +53,446 @@ def test_an_own_file_comes_before_a_bundled_one_of_the_same_name(tmp_path, monke
 
 def test_16_bit_grey_keeps_its_brightness():
     assert load_photo(np.full((20, 20), 32768, np.uint16), 10).mean().item() == pytest.approx(0.5, abs=0.01)
+
+
+# Own pictures
+
+
+def noise(*shape, dtype=np.uint8):
+    return np.random.default_rng(0).integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
+
+
+def save(path, size=(12, 10), **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(noise(size[1], size[0], 3)).save(path, **options)
+    return path
+
+
+def read(folder, shrink=64, crop=1):
+    """All pictures of a folder, in the order of their files, and the notes."""
+    learn, held = open_data(str(folder), shrink=shrink, crop=crop)
+    return ([*learn] if len(learn) < 5 else [*learn, *held]), "\n".join(learn.notes)
+
+
+@pytest.mark.parametrize(
+    ("mode", "endings"),
+    [
+        *[("RGB", "jpg JPEG png webp tif bmp ppm jp2 tga"), ("RGBA", "png webp tif"), ("L", "jpg png"), ("LA", "png")],
+        *[("CMYK", "jpg tif"), ("P", "png gif"), ("1", "png")],
+    ],
+)
+def test_a_file_of_any_format_and_mode_gives_the_colours_that_pillow_gives(tmp_path, mode, endings):
+    source = Image.fromarray(noise(10, 12, 4)) if mode in ("RGBA", "LA") else Image.fromarray(noise(10, 12, 3))
+    for ending in endings.split():
+        path = tmp_path / ending / f"picture.{ending}"
+        path.parent.mkdir()
+        source.convert(mode).save(path)
+        with Image.open(path) as stored:
+            expected = np.asarray(stored.convert("RGB"))
+        (picture,), notes = read(path.parent)
+        assert picture.mode == "RGB" and "left" not in notes
+        np.testing.assert_array_equal(picture, expected)
+
+
+def test_16_bit_grey_is_rounded_to_8_bit(tmp_path):
+    deep = noise(10, 12, dtype=np.uint16)
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    (picture,), _ = read(tmp_path)
+    np.testing.assert_array_equal(picture, np.rint(deep / 257)[..., None].repeat(3, 2))
+
+
+def test_a_transparent_picture_shows_the_colours_that_are_stored(tmp_path):
+    Image.new("RGBA", (12, 10), (10, 200, 30, 0)).save(tmp_path / "clear.png")
+    (picture,), _ = read(tmp_path, shrink=5)
+    assert picture.getcolors() == [(30, (10, 200, 30))]
+
+
+@pytest.mark.parametrize("size", [(12, 10), (1200, 1000)])
+def test_a_camera_picture_is_turned_upright(tmp_path, size):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # taken with the camera on its side
+    Image.new("RGB", size, "red").save(tmp_path / "turned.jpg", exif=exif)
+    (picture,), _ = read(tmp_path, shrink=10)
+    assert picture.size == (10, 12)
+
+
+def test_a_large_picture_is_shrunk_to_the_short_side_and_a_small_one_left_as_it_is(tmp_path):
+    large, small = save(tmp_path / "large.png", (50, 40)), save(tmp_path / "small.png", (50, 15))
+    pictures, _ = read(tmp_path, shrink=16)
+    with Image.open(large) as image:
+        np.testing.assert_array_equal(pictures[0], image.resize((20, 16), Image.Resampling.LANCZOS))
+    with Image.open(small) as image:
+        np.testing.assert_array_equal(pictures[1], image)
+
+
+def test_a_large_jpeg_looks_as_if_shrunk_from_its_full_size(tmp_path):
+    with Image.open(photos("val")[0]) as photo:
+        photo.resize((1600, 1200)).save(tmp_path / "large.jpg", quality=95)
+    (picture,), _ = read(tmp_path, shrink=90)
+    with Image.open(tmp_path / "large.jpg") as image:
+        expected = np.asarray(image.resize((120, 90), Image.Resampling.LANCZOS), float)
+    assert np.abs(np.asarray(picture) - expected).mean() < 0.5
+
+
+def test_folders_inside_are_read_too_in_the_order_of_their_names(tmp_path):
+    for grey, name in enumerate(["B.png", "a b/ü.png", "a b/c/d/deep.png", "z.PNG"]):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (4, 4), grey).save(tmp_path / name)
+    pictures, notes = read(tmp_path)
+    assert [picture.getpixel((0, 0))[0] for picture in pictures] == [0, 2, 1, 3]
+    assert notes == f"pictures in {tmp_path}: 4, too few to hold some out: all are learnt from and measured"
+
+
+def test_hidden_files_and_folders_are_passed_over(tmp_path):
+    for name in ("seen.png", ".hidden.png", ".cache/x.png", "__MACOSX/x.png", "__MACOSX/._seen.png"):
+        save(tmp_path / name)
+    (tmp_path / ".DS_Store").touch()
+    pictures, notes = read(tmp_path)
+    assert len(pictures) == 1 and "left" not in notes
+
+
+def test_a_hidden_folder_can_be_named(tmp_path):
+    save(tmp_path / ".own" / "x.png")
+    assert len(read(tmp_path / ".own")[0]) == 1
+
+
+def test_files_that_are_no_pictures_are_counted_by_their_endings(tmp_path):
+    save(tmp_path / "a.png")
+    for name in ("notes.txt", "b/more.TXT", "phone.heic", "scan.pdf", "README"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("not for Pillow")
+    assert "files that Pillow does not read, left alone: 2 .txt, 1 no ending, 1 .heic, 1 .pdf" in read(tmp_path)[1]
+
+
+def test_a_link_back_to_a_folder_does_not_go_round_forever(tmp_path):
+    save(tmp_path / "in" / "a.png")
+    (tmp_path / "in" / "again").symlink_to(tmp_path)
+    assert len(read(tmp_path)[0]) == 1
+
+
+def test_a_link_to_a_folder_elsewhere_is_followed(tmp_path):
+    save(tmp_path / "elsewhere" / "a.png")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "link").symlink_to(tmp_path / "elsewhere")
+    assert len(read(tmp_path / "mine")[0]) == 1
+
+
+def test_a_folder_that_cannot_be_opened_is_named(tmp_path, monkeypatch):
+    save(tmp_path / "a.png")
+    save(tmp_path / "closed" / "b.png")
+    scandir = os.scandir
+
+    def guarded(path):
+        if os.path.basename(path) == "closed":
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    pictures, notes = read(tmp_path)
+    assert len(pictures) == 1
+    assert "could not be opened" in notes and str(tmp_path / "closed") in notes
+
+
+def test_what_cannot_be_read_is_left_out_and_named_with_the_reason(tmp_path, monkeypatch):
+    monkeypatch.setattr(images, "MAX_PIXELS", 10_000)
+    save(tmp_path / "good.png")
+    cut = save(tmp_path / "cut.jpg", (90, 90))
+    cut.write_bytes(cut.read_bytes()[:3000])
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "text.png").write_text("not a picture")
+    save(tmp_path / "huge.png", (101, 100))
+    (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    pictures, notes = read(tmp_path)
+    assert len(pictures) == 1
+    assert "left out, as they cannot be used: 5 of 6 files:" in notes
+    for name, reason in {
+        "cut.jpg": "truncated or damaged",
+        "empty.png": "empty (0 bytes)",
+        "text.png": "not an image",
+        "huge.png": "101×100",
+        "gone.png": "does not exist",
+    }.items():
+        assert any(name in line and reason in line for line in notes.splitlines()), name
+
+
+def test_a_large_jpeg_cut_short_is_left_out_though_it_would_be_shrunk(tmp_path):
+    save(tmp_path / "good.png")
+    cut = save(tmp_path / "cut.jpg", (800, 800))
+    cut.write_bytes(cut.read_bytes()[:-20_000])
+    pictures, notes = read(tmp_path, shrink=20)
+    assert len(pictures) == 1 and "cut.jpg is truncated" in notes
+
+
+def test_of_many_unreadable_files_ten_are_named(tmp_path):
+    save(tmp_path / "good.png")
+    for i in range(13):
+        (tmp_path / f"empty{i:02}.png").touch()
+    notes = read(tmp_path)[1]
+    assert "13 of 14 files" in notes and notes.count("(0 bytes)") == 10 and notes.endswith("and 3 more")
+
+
+def test_a_name_that_is_not_unicode_can_be_printed(tmp_path):
+    save(tmp_path / "good.png")
+    try:
+        open(os.fsencode(tmp_path) + b"/caf\xe9.png", "w").close()
+    except OSError:
+        pytest.skip("this file system takes Unicode only")
+    assert b"caf\\udce9.png is empty" in read(tmp_path)[1].encode()
+
+
+def test_what_is_odd_about_a_picture_that_is_used_is_noted_once(tmp_path, monkeypatch):
+    first, second = (Image.new("L", (12, 10), grey) for grey in (40, 80))
+    first.save(tmp_path / "moving.gif", save_all=True, append_images=[second])
+    monkeypatch.setattr(datasets, "MEMORY", 0)  # so that it is read again below
+    pictures, notes = read(tmp_path)
+    assert pictures[0].getpixel((0, 0)) == (40, 40, 40)
+    assert "warnings while reading (1):" in notes and "moving.gif has 2 frames; only frame 1 is used" in notes
+
+
+def test_an_unreadable_folder_of_pictures_is_refused_with_the_reasons(tmp_path):
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "text.jpg").write_text("not a picture")
+    with pytest.raises(ValueError, match="no picture can be used") as caught:
+        read(tmp_path)
+    assert "empty.png is empty (0 bytes)" in str(caught.value) and "text.jpg is not an image" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "words"),
+    [
+        ("", ValueError, "holds no picture: put .jpg or .png files there\nfiles that Pillow does not read.*1 .txt"),
+        ("missing", FileNotFoundError, r"missing': choose photos, celeba or places365, or name a folder"),
+        ("notes.txt", NotADirectoryError, "notes.txt is a file; name its folder"),
+    ],
+)
+def test_a_folder_without_pictures_or_none_at_all_is_refused(tmp_path, name, error, words):
+    (tmp_path / "notes.txt").write_text("nothing here")
+    with pytest.raises(error, match=words):
+        read(tmp_path / name)
+
+
+def test_a_crop_larger_than_the_pictures_are_shrunk_to_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"crop must be from 1 to shrink.* got 128 and 64"):
+        open_data(str(tmp_path), shrink=64, crop=128)
+
+
+def test_pictures_smaller_than_the_crop_are_counted(tmp_path):
+    for i, size in enumerate([(40, 32), (32, 100), (31, 100), (3, 3)]):
+        save(tmp_path / f"{i}.png", size)
+    notes = read(tmp_path, shrink=33, crop=32)[1]
+    assert "smaller than the crop of 32 pixels, and so enlarged: 2 of 4 pictures" in notes
+
+
+def test_pictures_beyond_the_memory_are_read_again_at_each_use_and_are_the_same(tmp_path, monkeypatch):
+    for i in range(4):
+        save(tmp_path / f"{i}.jpg", (100, 80), quality=50 + i)
+    kept, _ = read(tmp_path, shrink=20)
+    monkeypatch.setattr(datasets, "MEMORY", 2 * 20 * 25 * 3)
+    pictures, notes = read(tmp_path, shrink=20)
+    assert "read again at each use" in notes and notes.endswith("2 of 4")
+    assert [picture.tobytes() for picture in pictures] == [picture.tobytes() for picture in kept]
+    learn, _ = open_data(str(tmp_path), shrink=20, crop=1)
+    (tmp_path / "3.jpg").unlink()
+    learn[0], learn[1], learn[2]
+    with pytest.raises(FileNotFoundError, match=r"3\.jpg"):
+        learn[3]
+
+
+def test_pictures_can_be_handed_to_another_process(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets, "MEMORY", 12 * 10 * 3)
+    for i in range(2):
+        save(tmp_path / f"{i}.png")
+    learn, _ = open_data(str(tmp_path), shrink=64, crop=1)
+    copy = pickle.loads(pickle.dumps(learn))
+    assert len(copy) == 2 and copy.notes == learn.notes
+    assert [picture.tobytes() for picture in copy] == [picture.tobytes() for picture in learn]
+
+
+# Own pictures: learnt from, or held out
+
+
+def numbered(folder, numbers):
+    for i in numbers:
+        Image.fromarray(np.full((1, 1, 3), (i // 256, i % 256, 0), np.uint8)).save(folder / f"IMG_{i:04}.bmp")
+
+
+def split(folder):
+    """The numbers of the pictures that are learnt from, and of those held out."""
+    parts = open_data(str(folder), shrink=1, crop=1)
+    colours = ([picture.getpixel((0, 0)) for picture in part] for part in parts)
+    return tuple({256 * red + green for red, green, _ in part} for part in colours)
+
+
+def test_about_a_tenth_is_held_out_and_not_learnt_from(tmp_path):
+    numbered(tmp_path, range(200))
+    learn, held = split(tmp_path)
+    assert 10 <= len(held) <= 30
+    assert learn | held == set(range(200)) and not learn & held
+    assert f"pictures in {tmp_path}: {len(learn)} to learn from, {len(held)} held out" in read(tmp_path)[1]
+
+
+def test_files_that_are_added_leave_the_others_where_they_are(tmp_path):
+    numbered(tmp_path, range(0, 200, 2))
+    learn, held = split(tmp_path)
+    numbered(tmp_path, range(1, 200, 2))
+    more_learn, more_held = split(tmp_path)
+    assert learn < more_learn and held < more_held
+
+
+def test_the_folder_may_move(tmp_path):
+    numbered(tmp_path, range(30))
+    shutil.copytree(tmp_path, tmp_path / "moved" / "here")
+    before = split(tmp_path / "moved")
+    (tmp_path / "moved").rename(tmp_path / "renamed")
+    assert split(tmp_path / "renamed") == before
+
+
+def test_never_more_than_32_are_held_out(tmp_path):
+    numbered(tmp_path, range(600))
+    learn, held = split(tmp_path)
+    assert len(held) == 32 and len(learn) == 568
+    assert min(held) < 100 and max(held) > 500  # from everywhere
+
+
+@pytest.mark.parametrize("start", range(12))
+def test_of_five_pictures_one_or_two_are_held_out(tmp_path, start):
+    numbered(tmp_path, range(5 * start, 5 * start + 5))
+    learn, held = split(tmp_path)
+    assert len(held) in (1, 2) and len(learn) + len(held) == 5
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_fewer_than_five_serve_for_both(tmp_path, count):
+    numbered(tmp_path, range(count))
+    assert split(tmp_path) == (set(range(count)), set(range(count)))
+    assert "too few to hold some out" in read(tmp_path)[1]
+
+
+def test_the_bundled_photographs_keep_their_own_splits():
+    learn, held = open_data("photos", shrink=64, crop=64)
+    assert [len(learn), len(held)] == [len(photos("train")), len(photos("val"))]
+    with Image.open(photos("val")[0]) as first:
+        assert held[0].width == round(first.width * 64 / first.height) and held[0].height == 64
+    assert learn.notes[0] == f"pictures in photos: {len(learn)} to learn from, {len(held)} held out"
+
+
+# CelebA and Places365: small folders of the same layout, read by torchvision itself
+
+
+@pytest.fixture
+def celeba(tmp_path, monkeypatch):
+    module = pytest.importorskip("torchvision.datasets.celeba")
+    monkeypatch.setattr(module, "check_integrity", lambda path, md5: os.path.isfile(path))  # these are not the files
+    folder = tmp_path / "celeba"
+    names = [f"{i:06}.jpg" for i in range(80)]
+    for name in (names[0], names[10]):
+        save(folder / "img_align_celeba" / name, (178, 218))
+    tables = {"list_eval_partition": [f"{name} {int(i >= 10)}" for i, name in enumerate(names)]}
+    tables["identity_CelebA"] = [f"{name} 7" for name in names]
+    for table in ("list_bbox_celeba", "list_landmarks_align_celeba", "list_attr_celeba"):
+        tables[table] = ["80", "one two", *(f"{name}  1 -1" for name in names)]
+    for table, lines in tables.items():
+        (folder / f"{table}.txt").write_text("\n".join(lines))
+    return tmp_path
+
+
+@pytest.fixture
+def places365(tmp_path, monkeypatch):
+    module = pytest.importorskip("torchvision.datasets.places365")
+    monkeypatch.setattr(module, "check_integrity", lambda path, md5: os.path.isfile(path))
+    (tmp_path / "categories_places365.txt").write_text("/a/airfield 0\n/b/beach 1\n")
+    (tmp_path / "places365_train_standard.txt").write_text("/a/airfield/00000001.jpg 0\n/b/beach/00000001.jpg 1\n")
+    (tmp_path / "places365_val.txt").write_text("".join(f"Places365_val_{i:08}.jpg 1\n" for i in range(1, 71)))
+    save(tmp_path / "data_256_standard" / "a" / "airfield" / "00000001.jpg", (256, 256))
+    save(tmp_path / "val_256" / "Places365_val_00000001.jpg", (256, 256))
+    return tmp_path
+
+
+@pytest.mark.parametrize(("name", "count", "size"), [("celeba", 10, (178, 218)), ("places365", 2, (256, 256))])
+def test_celeba_and_places365_are_read_where_torchvision_puts_them(request, name, count, size):
+    learn, held = open_data(name, root=request.getfixturevalue(name), shrink=300, crop=178)
+    assert (len(learn), len(held)) == (count, 64)
+    assert learn[0].size == held[0].size == size
+    assert learn.notes == [f"pictures in {name}: {count} to learn from, 64 held out; each is read at each use"]
+
+
+def test_celeba_pictures_smaller_than_the_crop_are_told(celeba):
+    notes = open_data("celeba", root=celeba, shrink=256, crop=179)[0].notes
+    assert notes[1] == "smaller than the crop of 179 pixels, and so enlarged: all, 178×218 pixels"
+
+
+@pytest.mark.parametrize(("name", "calls"), [("CelebA", 1), ("Places365", 2)])
+def test_where_they_are_missing_the_command_that_downloads_them_is_named(tmp_path, monkeypatch, name, calls):
+    torchvision = pytest.importorskip("torchvision")
+    with pytest.raises(FileNotFoundError, match=f"{name.lower()} is not, or not completely, in .*sets") as caught:
+        open_data(name.lower(), root=tmp_path / "sets", shrink=64, crop=64)
+    python, option, code = shlex.split(str(caught.value).splitlines()[-1])
+    assert [python, option] == ["python", "-c"]
+    made = []
+    monkeypatch.setattr(torchvision.datasets, name, lambda *args, **options: made.append((args, options)))
+    exec(code, {})
+    assert len(made) == calls
+    assert all(args[0] == str(tmp_path / "sets") and options["download"] is True for args, options in made)
+
+
+def test_places365_without_its_pictures_is_missing_too(places365):
+    shutil.rmtree(places365 / "data_256_standard")
+    with pytest.raises(FileNotFoundError, match="To download it"):
+        open_data("places365", root=places365, shrink=64, crop=64)
+
+
+def test_without_torchvision_the_extra_that_brings_it_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchvision.datasets", None)
+    with pytest.raises(ImportError, match=r"celeba needs torchvision.*pip install 'misf-lite\[training\]'"):
+        open_data("celeba", shrink=64, crop=64)
+
+
+# Own masks
+
+
+def test_masks_are_read_with_white_as_the_hole_at_their_own_sizes(tmp_path):
+    holes = [noise(9, 13) > 127, noise(20, 7) > 127]
+    Image.fromarray(holes[0]).save(tmp_path / "a.png")
+    Image.fromarray((holes[1] * 255).astype(np.uint8)).convert("RGB").save(tmp_path / "b.bmp")
+    masks = open_masks(tmp_path)
+    assert len(masks) == 2
+    for mask, hole in zip(masks, holes, strict=True):
+        assert mask.dtype == bool
+        np.testing.assert_array_equal(mask, hole)
+    share = (holes[0].mean() + holes[1].mean()) / 2
+    assert masks.notes == [f"masks in {tmp_path}: 2, on average {share:.0%} white, which is the hole"]
+
+
+def test_a_mask_takes_one_bit_a_pixel_also_on_the_way_to_another_process(tmp_path):
+    Image.fromarray(noise(300, 301) > 127).save(tmp_path / "a.png")
+    masks = open_masks(tmp_path)
+    data = pickle.dumps(masks)
+    assert len(data) < 300 * 301 / 8 + 1000
+    np.testing.assert_array_equal(pickle.loads(data)[0], masks[0])
+
+
+def test_masks_that_cannot_be_used_are_left_out_and_named_and_odd_ones_noted(tmp_path):
+    half = np.zeros((8, 8), np.uint8)
+    half[:, 4:] = 255
+    for name, mask in {"half": half, "white": half | 255, "black": half & 0, "grey": noise(8, 8)}.items():
+        Image.fromarray(mask).save(tmp_path / f"{name}.png")
+    (tmp_path / "empty.png").touch()
+    masks = open_masks(tmp_path)
+    notes = "\n".join(masks.notes)
+    assert len(masks) == 2 and "3 of 5 files" in notes
+    assert "white.png is nothing but hole" in notes and "black.png is without a hole" in notes
+    assert "empty.png is empty" in notes and "grey.png: this does not look like a mask" in notes
+
+
+def test_a_folder_without_a_usable_mask_is_refused(tmp_path):
+    Image.new("L", (8, 8)).save(tmp_path / "black.png")
+    with pytest.raises(ValueError, match=r"no picture can be used:\n.*black.png is without a hole; paint holes white"):
+        open_masks(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*nowhere"):
+        open_masks(tmp_path / "nowhere")
+
+
+# Toy faces
 
 
 def test_toy_faces_are_seeded_and_differ():

@@ -197,6 +197,20 @@ def test_a_colour_profile_is_kept_where_it_still_fits_and_dropped_where_not(tmp_
         assert open_image(tmp_path / f"{mode}.tif").info.get("icc_profile") == kept
 
 
+@pytest.mark.parametrize(
+    ("at_least", "size"), [(None, (804, 640)), (640, (804, 640)), (180, (402, 320)), (160, (201, 160)), (1, (101, 80))]
+)
+def test_a_jpeg_is_decoded_no_smaller_than_asked(tmp_path, at_least, size):
+    Image.new("RGB", (804, 640), "white").save(tmp_path / "large.jpg")
+    opened = open_image(tmp_path / "large.jpg", at_least=at_least)
+    assert opened.size == size and opened.getpixel((50, 50)) == (255, 255, 255)
+
+
+def test_a_file_of_another_format_comes_at_its_size_whatever_is_asked(tmp_path):
+    picture("RGB").save(tmp_path / "small.png")
+    assert open_image(tmp_path / "small.png", at_least=1).size == (7, 5)
+
+
 @given(array=colour_arrays)
 @quick
 def test_arrays_and_tensors_hold_the_pixels_of_the_image(array):
@@ -490,27 +504,26 @@ def test_a_raised_limit_is_not_undercut_by_pillows_own(tmp_path, monkeypatch, en
     assert Image.MAX_IMAGE_PIXELS == 3
 
 
-def test_two_threads_leave_pillows_limit_as_it_was(tmp_path, monkeypatch):
+@pytest.mark.parametrize("first_to_leave", [0, 1])
+def test_two_threads_read_at_once_and_leave_pillows_limit_as_it_was(tmp_path, monkeypatch, first_to_leave):
     picture("RGB").save(tmp_path / "small.png")
-    limit, pillow_open = Image.MAX_IMAGE_PIXELS, Image.open
-    first, second = (threading.Thread(target=open_image, args=(tmp_path / "small.png",)) for _ in range(2))
-    first_is_inside, second_is_inside = threading.Event(), threading.Event()
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 3)
+    pillow_open, both_inside = Image.open, threading.Barrier(2, timeout=10)
+    threads = [threading.Thread(target=lambda: read.append(open_image(tmp_path / "small.png"))) for _ in range(2)]
+    read = []
 
     def interleaved_open(file):
-        if threading.current_thread() is first:
-            first_is_inside.set()
-            second_is_inside.wait(0.3)  # in vain, as the second has to wait outside
-        else:
-            second_is_inside.set()
-            first.join()
+        both_inside.wait()
+        if threading.current_thread() is not threads[first_to_leave]:
+            threads[first_to_leave].join()
         return pillow_open(file)
 
     monkeypatch.setattr(Image, "open", interleaved_open)
-    first.start()
-    first_is_inside.wait()
-    second.start()
-    second.join()
-    assert limit == Image.MAX_IMAGE_PIXELS
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(read) == 2 and Image.MAX_IMAGE_PIXELS == 3
 
 
 def test_running_out_of_memory_is_not_called_damage(tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from misf_lite import random_mask
-from misf_lite.masks import BANDS, KINDS
+from misf_lite.masks import BANDS, KINDS, fit_mask
 
 kinds = st.sampled_from(sorted(KINDS))
 seeds = st.integers(0, 2**32 - 1)
@@ -102,3 +102,50 @@ def test_a_box_mask_is_made_of_boxes():
 def test_what_cannot_be_drawn_is_refused_with_what_can(arguments, message):
     with pytest.raises(ValueError, match=message):
         random_mask(**arguments)
+
+
+# Masks made elsewhere, fitted to a size
+
+
+def test_a_fitted_mask_is_the_mask_at_the_new_size_turned_or_mirrored():
+    corner = np.zeros((30, 30), bool)
+    corner[:10, :20] = True  # none of the eight ways to turn and mirror it looks like another
+    ways = {
+        np.kron(way, np.ones((2, 2), np.float32)).tobytes()
+        for turned in (np.rot90(corner, k) for k in range(4))
+        for way in (turned, turned.T)
+    }
+    fitted = [fit_mask(corner, 60, np.random.default_rng(seed)) for seed in range(80)]
+    assert {mask.shape for mask in fitted} == {(1, 1, 60, 60)} and fitted[0].dtype == torch.float32
+    assert {mask.numpy().tobytes() for mask in fitted} == ways and len(ways) == 8
+
+
+def test_a_mask_that_is_not_square_is_stretched():
+    left = np.zeros((10, 40), bool)
+    left[:, :10] = True
+    assert all(fit_mask(left, 16, np.random.default_rng(seed)).mean() == 0.25 for seed in range(8))
+
+
+@settings(max_examples=150, deadline=None)
+@given(H=st.integers(1, 60), W=st.integers(1, 60), size=st.integers(2, 40), seed=seeds, inverse=st.booleans())
+def test_a_fitted_mask_always_has_both_hole_and_known_pixels(H, W, size, seed, inverse):
+    rng = np.random.default_rng(seed)
+    dot = np.zeros((H, max(W, 2)), bool)
+    dot[rng.integers(H), rng.integers(W)] = True
+    assert fit_mask(dot ^ inverse, size, rng).unique().tolist() == [0, 1]
+
+
+def test_a_dot_too_small_to_be_sampled_stays_where_it_was():
+    dot = np.zeros((90, 90), bool)
+    dot[2, 67] = True
+    for seed in range(20):
+        at_90, at_9 = (fit_mask(dot, size, np.random.default_rng(seed))[0, 0].nonzero() for size in (90, 9))
+        assert torch.equal(at_90 // 10, at_9)
+
+
+@pytest.mark.parametrize(
+    ("mask", "size"), [(np.eye(4) > 0, 1), (np.ones((4, 4), bool), 4), (np.zeros((4, 4), bool), 4)]
+)
+def test_a_size_of_one_pixel_or_a_mask_of_one_kind_is_refused(mask, size):
+    with pytest.raises(ValueError, match="both hole and known pixels"):
+        fit_mask(mask, size, np.random.default_rng(0))
