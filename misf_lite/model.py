@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from misf_lite.filtering import filter2d
 
 FILTERED = ("input", "decoded", "composite")
+GUESSES = ("zero", "smooth")
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,12 @@ class MISFConfig:
         semantic_levels: which features are filtered, any of 1, 2, 3.
         filtered: what the image-level kernels act on: ``"input"`` (the picture with its hole; without semantic
             filtering there is then no SIFB at all, with it the decoder's output is added), ``"decoded"`` (the
-            decoder's output, the paper's choice) or ``"composite"`` (decoded inside the hole, known pixels outside).
+            decoder's output, the paper's choice) or ``"composite"`` (decoded inside the hole, known pixels outside,
+            which stay as they are: their kernels are the identity).
+        passes: how often the image is filtered with the same kernels: known pixels reach ``passes * (N // 2)`` pixels
+            far into the hole.
+        guess: what the branches see in the hole, and what the decoder corrects: ``"zero"`` (the paper's) or
+            ``"smooth"``, see `smooth_guess`.
         kernel_size: N, odd; *per level*.
         kernel_groups: kernels per pixel: 1 is shared by all channels, None one for each; *per level*.
         kernel_norm: ``"raw"`` kernels may be negative and have any sum, ``"softmax"`` ones are positive and sum to 1;
@@ -56,6 +62,8 @@ class MISFConfig:
     interactive: bool = True
     semantic_levels: tuple[int, ...] = (3,)
     filtered: str = "decoded"
+    passes: int = 1
+    guess: str = "zero"
     kernel_size: int | tuple[int, ...] = 3
     kernel_groups: int | tuple[int | None, ...] | None = None
     kernel_norm: str | tuple[str, ...] = "raw"
@@ -72,10 +80,11 @@ class MISFConfig:
 
     @classmethod
     def lite(cls, **changes) -> "MISFConfig":
-        """For photographs on a laptop: narrow, norm-free, one readable image-level kernel per pixel."""
+        """For photographs on a laptop: narrow, norm-free, from a smooth guess, one readable kernel per pixel."""
         lite = {
             "filtered": "composite",
-            "kernel_size": (5, 3, 3, 3),
+            "passes": 16,
+            "guess": "smooth",
             "kernel_groups": (1, None, None, None),
             "kernel_norm": ("softmax", "raw", "raw", "raw"),
             "norm": "none",
@@ -87,8 +96,9 @@ class MISFConfig:
 
     @classmethod
     def toy(cls, **changes) -> "MISFConfig":
-        """For 64-pixel toy faces and tests: `lite`, smaller still."""
-        return cls.lite(**{"width": 8, "blocks": 2} | changes)
+        """For 64-pixel toy faces and tests: `lite`, smaller still, and one wide pass over the paper's empty hole."""
+        toy = {"passes": 1, "guess": "zero", "kernel_size": (5, 3, 3, 3), "width": 8, "blocks": 2}
+        return cls.lite(**toy | changes)
 
     def __post_init__(self) -> None:
         for name in ("kernel_size", "kernel_groups", "kernel_norm", "dilation"):
@@ -99,7 +109,7 @@ class MISFConfig:
             if name != "kernel_norm":
                 value = tuple(None if v is None and name == "kernel_groups" else _whole(v, name) for v in value)
             object.__setattr__(self, name, value)
-        for name in ("width", "blocks", "outer_kernel"):
+        for name in ("passes", "width", "blocks", "outer_kernel"):
             object.__setattr__(self, name, _whole(getattr(self, name), name))
         levels = self.semantic_levels
         levels = levels if isinstance(levels, list | tuple | set) else (levels,)
@@ -114,6 +124,8 @@ class MISFConfig:
         some = bool(self.semantic_levels) or not self.semantic
         check(some, "semantic_levels", "at least one level; or set semantic=False")
         check(self.filtered in FILTERED, "filtered", f"one of {FILTERED}")
+        check(self.passes >= 1, "passes", "1 or more")
+        check(self.guess in GUESSES, "guess", f"one of {GUESSES}")
         check(all(n >= 1 and n % 2 for n in self.kernel_size), "kernel_size", "odd, from 1 up")
         check(set(self.kernel_norm) <= {"raw", "softmax"}, "kernel_norm", "'raw' or 'softmax'")
         check(all(d >= 1 for d in self.dilation), "dilation", "1 or more")
@@ -136,6 +148,11 @@ class MISFConfig:
     def decodes(self) -> bool:
         """Whether there is a SIFB: all but image-level filtering of the input need one."""
         return self.semantic or not self.image or self.filtered != "input"
+
+    @property
+    def corrects(self) -> bool:
+        """Whether the decoder's output is added to something."""
+        return self.guess != "zero" or (self.image and self.filtered == "input")
 
     @property
     def linked(self) -> bool:
@@ -221,22 +238,24 @@ class KernelPredictionBranch(nn.Module):
         for level in config.levels:
             taps = (config.kernel_groups[level] or config.channels(level)) * config.kernel_size[level] ** 2
             self.heads[str(level)] = nn.Conv2d(config.channels(level), taps, 1) if level else decoder(taps, 1, config)
-            self._start_as_identity(level)
+            self._start(level)
 
-    def _start_as_identity(self, level: int) -> None:
+    def _start(self, level: int) -> None:
+        """Raw kernels start as the identity, softmax ones as the mean: they reach 1 only where they no longer learn."""
         head, N = self.heads[str(level)], self.config.kernel_size[level]
         last = head if level else head[-1]
-        # A softmax reaches 1 only at infinity: its neighbours start with 1/255 together, less than a grey level.
-        centre = 1.0 if self.config.kernel_norm[level] == "raw" else math.log(254 * max(N * N - 1, 1))
-        with torch.no_grad():
-            last.weight.zero_()
-            last.bias.zero_()
-            last.bias.view(-1, N * N)[:, N * N // 2] = centre
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        if self.config.kernel_norm[level] == "raw":
+            nn.init.ones_(last.bias.view(-1, N * N)[:, N * N // 2])
 
     def kernels(self, level: int, features: Tensor) -> Tensor:
         """``(B, G, N², H, W)`` from E1, E2 or E3; for level 0 from E3, through the decoder."""
         kernels = self.heads[str(level)](features).unflatten(1, (-1, self.config.kernel_size[level] ** 2))
-        return kernels.softmax(2) if self.config.kernel_norm[level] == "softmax" else kernels
+        if self.config.kernel_norm[level] == "raw":
+            return kernels
+        # In half precision the taps would not sum to 1, and every pass would change the brightness.
+        return kernels.softmax(2, dtype=torch.promote_types(kernels.dtype, torch.float32))
 
 
 class SemanticImageFilteringBranch(nn.Module):
@@ -246,10 +265,10 @@ class SemanticImageFilteringBranch(nn.Module):
         super().__init__()
         self.encoder = encoder(0, config)
         self.decoder = decoder(3, 2, config)  # the paper's dilation 2: sees past the rim of the hole
-        nn.init.constant_(self.decoder[-1].bias, 0.5)
-        if config.image and config.filtered == "input":  # its output is added: start with nothing to add
-            nn.init.zeros_(self.decoder[-1].weight)
-            nn.init.zeros_(self.decoder[-1].bias)
+        last = self.decoder[-1]
+        if config.corrects:  # start with nothing to add
+            nn.init.zeros_(last.weight)
+        nn.init.constant_(last.bias, 0.0 if config.corrects else 0.5)
 
 
 @dataclass
@@ -304,8 +323,9 @@ class MISF(nn.Module):
         config, (H, W) = self.config, image.shape[-2:]
         hole = mask >= 0.5
         known = image.masked_fill(hole, 0)
+        guess = smooth_guess(known, hole) if config.guess == "smooth" else known
         # Two halvings need multiples of 4.
-        x = F.pad(torch.cat([known, hole.to(image)], 1), (0, -W % 4, 0, -H % 4), mode="reflect")
+        x = F.pad(torch.cat([guess, hole.to(image)], 1), (0, -W % 4, 0, -H % 4), mode="reflect")
 
         def filtered(level: int, x: Tensor, kernels: Tensor) -> Tensor:
             y = filter2d(x, kernels, dilation=config.dilation[level])
@@ -323,15 +343,19 @@ class MISF(nn.Module):
                     f = filtered(level, f, self.kpb.kernels(level, e))
 
         decoded = self.sifb.decoder(f)[..., :H, :W] if self.sifb else None
-        kernels = self.kpb.kernels(0, e)[..., :H, :W] if config.image else None
-        if not config.image:
-            y = decoded = _into_range(decoded)
-        elif config.filtered == "input":
-            y = filtered(0, known, kernels)
-            y = y if decoded is None else y + decoded
-        else:
-            decoded = _into_range(decoded)
-            y = filtered(0, decoded if config.filtered == "decoded" else torch.where(hole, decoded, known), kernels)
+        adds = config.image and config.filtered == "input"
+        if decoded is not None and not adds:
+            decoded = _into_range(guess + decoded if config.guess == "smooth" else decoded)
+        y = guess if adds else decoded
+        if config.image:
+            kernels = self.kpb.kernels(0, e)[..., :H, :W]
+            if config.filtered == "composite":
+                y = torch.where(hole, y, known)
+                kernels = torch.where(hole[:, None], kernels, _identity(kernels))  # known pixels stay as they are
+            for _ in range(config.passes):
+                y = filtered(0, y, kernels)
+        if adds and decoded is not None:
+            y = y + decoded
         if trace is not None:
             trace.decoded = decoded
         return _into_range(y)
@@ -343,6 +367,38 @@ class MISF(nn.Module):
         trace.output = self(image, mask, trace)
         trace.composite = torch.where(mask >= 0.5, trace.output, image)
         return trace
+
+
+def smooth_guess(known: Tensor, hole: Tensor, rounds: int = 4) -> Tensor:
+    """Fill a hole as smoothly as a soap film, coarse to fine.
+
+    The picture is halved again and again, each pixel the mean of the known ones; on the way back, the hole is taken
+    from the coarser picture, smoothed. (Pull-push, Gortler et al. 1996, with a few rounds of relaxation.)
+
+    Args:
+        known: ``(B, 3, H, W)``. hole: ``(B, 1, H, W)`` bool.
+        rounds: how often the hole of each coarser picture is smoothed with a 3×3 mean.
+
+    Returns:
+        ``(B, 3, H, W)``, known pixels as they were; mid-grey where a picture is all hole.
+    """
+    there = (~hole).to(known)
+    if min(known.shape[2:]) == 1:
+        mean = (known * there).sum((2, 3), keepdim=True) / there.sum((2, 3), keepdim=True).clamp(min=1)
+        return torch.where(hole, torch.where(hole.all(3, True).all(2, True), 0.5, mean), known)
+    share = F.avg_pool2d(there, 2, ceil_mode=True)
+    empty = share == 0
+    half = F.avg_pool2d(known * there, 2, ceil_mode=True) / share.clamp(min=1 / 8)
+    half = smooth_guess(half, empty, rounds)
+    for _ in range(rounds):
+        half = torch.where(empty, F.avg_pool2d(F.pad(half, (1, 1, 1, 1), mode="replicate"), 3, 1), half)
+    return torch.where(hole, F.interpolate(half, size=known.shape[2:], mode="bilinear"), known)
+
+
+def _identity(kernels: Tensor) -> Tensor:
+    """One kernel ``(N², 1, 1)`` that changes nothing."""
+    taps = kernels.shape[2]
+    return (torch.arange(taps, device=kernels.device) == taps // 2).to(kernels)[:, None, None]
 
 
 def _into_range(x: Tensor) -> Tensor:

@@ -7,11 +7,12 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from misf_lite import MISF, MISFConfig, Trace, filter2d
-from misf_lite.model import FILTERED
+from misf_lite.model import FILTERED, GUESSES, smooth_guess
 
 SMALL = {"width": 2, "blocks": 1, "outer_kernel": 3}
 
@@ -59,6 +60,8 @@ ABLATIONS = {
     "interactive": [True, False],
     "semantic_levels": [(1,), (2,), (3,), (1, 2), (1, 2, 3)],
     "filtered": FILTERED,
+    "passes": [1, 3],
+    "guess": GUESSES,
     "kernel_size": [1, 3, (7, 3, 5, 3)],
     "kernel_groups": [None, 1, (3, 2, 4, 8)],
     "kernel_norm": ["raw", "softmax", ("softmax", "raw", "raw", "softmax")],
@@ -110,17 +113,80 @@ def test_any_size_from_16_up_gives_a_picture_of_the_same_size(H, W, preset):
     assert output.shape == (1, 3, H, W) and output.isfinite().all() and output.min() >= 0 and output.max() <= 1
 
 
-@pytest.mark.parametrize("norm", ["raw", "softmax"])
 @pytest.mark.parametrize("groups", [None, 1])
-def test_an_untrained_image_level_filter_returns_the_picture_with_its_hole(norm, groups):
-    config = MISFConfig(
-        semantic=False, filtered="input", kernel_norm=norm, kernel_groups=groups, kernel_size=5, **SMALL
-    )
+def test_untrained_raw_kernels_return_the_picture_with_its_hole(groups):
+    config = MISFConfig(semantic=False, filtered="input", kernel_groups=groups, kernel_size=5, **SMALL)
     image, mask = picture()
     with torch.no_grad():
-        output = MISF(config)(image, mask)
-    # A softmax cannot be a delta; it starts within a grey level of it.
-    torch.testing.assert_close(output, image * (1 - mask), rtol=0, atol=0 if norm == "raw" else 1 / 255)
+        assert torch.equal(MISF(config)(image, mask), image * (1 - mask))
+
+
+@pytest.mark.parametrize("groups", [None, 1])
+def test_untrained_softmax_kernels_are_the_mean(groups):
+    config = MISFConfig(semantic=False, filtered="input", kernel_norm="softmax", kernel_groups=groups, **SMALL)
+    image, mask = picture()
+    with torch.no_grad():
+        mean = F.avg_pool2d(F.pad(image * (1 - mask), (1, 1, 1, 1), mode="reflect"), 3, 1)
+        torch.testing.assert_close(MISF(config)(image, mask), mean)
+
+
+@pytest.mark.parametrize("norm", ["raw", "softmax"])
+def test_filtering_the_composite_leaves_known_pixels_as_they_are(norm):
+    image, mask = picture()
+    model = shaken(MISFConfig(filtered="composite", kernel_norm=norm, passes=3, **SMALL))
+    with torch.no_grad():
+        output = model(image, mask)
+    assert torch.equal(output * (1 - mask), image * (1 - mask))
+
+
+def test_every_pass_uses_the_same_kernels():
+    image, mask = picture()
+    model = shaken(MISFConfig(passes=3, **SMALL))
+    trace = model.trace(image, mask)
+    y = trace.decoded
+    for _ in range(3):
+        y = filter2d(y, trace.kernels[0])
+    torch.testing.assert_close(trace.output, y.clamp(0, 1))
+
+
+def test_softmax_kernels_sum_to_one_in_half_precision_too():
+    image, mask = picture()
+    model = shaken(MISFConfig.lite(width=2, blocks=1))
+    with torch.autocast("cpu", torch.bfloat16):
+        kernels = model.trace(image, mask).kernels[0]
+    torch.testing.assert_close(kernels.sum(2), torch.ones_like(kernels.sum(2)), rtol=0, atol=1e-6)
+
+
+def test_an_untrained_correction_of_the_smooth_guess_is_the_smooth_guess():
+    image, mask = picture()
+    hole = mask > 0
+    trace = MISF(MISFConfig(guess="smooth", **SMALL)).trace(image, mask)
+    assert torch.equal(trace.decoded, smooth_guess(image.masked_fill(hole, 0), hole))
+
+
+def test_the_smooth_guess_is_a_mean_of_known_pixels_and_keeps_them():
+    image, mask = picture(37, 50)
+    hole = mask > 0
+    guess = smooth_guess(image.masked_fill(hole, 0), hole)
+    assert torch.equal(guess[~hole.expand_as(guess)], image[~hole.expand_as(image)])
+    known = image.masked_select(~hole)
+    assert known.min() <= guess.min() and guess.max() <= known.max()
+
+
+def test_the_smooth_guess_continues_a_ramp_better_than_the_mean_colour():
+    ramp = torch.linspace(0, 1, 64).expand(1, 3, 64, 64)
+    hole = torch.zeros(1, 1, 64, 64, dtype=torch.bool)
+    hole[..., 16:48, 20:44] = True
+    guess = smooth_guess(ramp.masked_fill(hole, 0), hole)
+    error, naive = ((x - ramp)[hole.expand_as(ramp)].abs().mean() for x in (guess, torch.full_like(ramp, 0.5)))
+    assert error < 0.5 * naive
+
+
+def test_the_smooth_guess_without_any_known_pixel_is_grey():
+    hole = torch.ones(2, 1, 17, 16, dtype=torch.bool)
+    hole[1, 0, 0, 0] = False
+    guess = smooth_guess(torch.full((2, 3, 17, 16), 0.2).masked_fill(hole, 0), hole)
+    assert (guess[0] == 0.5).all() and torch.allclose(guess[1], torch.tensor(0.2))
 
 
 @pytest.mark.parametrize("levels", [(1,), (3,), (1, 2, 3)])
