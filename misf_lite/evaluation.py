@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from misf_lite.masks import BANDS, random_mask
-from misf_lite.metrics import psnr
+from misf_lite.metrics import psnr, ssim
 
 Method = Callable[[Tensor, Tensor], Tensor]
 
@@ -28,7 +28,7 @@ def evaluate(
 
     Returns:
         For each method, one row per band: ``psnr`` of the whole picture and ``psnr_hole`` inside the hole, in
-        decibels, each the mean over the pictures.
+        decibels, and ``ssim`` of the whole picture, each the mean over the pictures.
     """
     scores = {name: [[] for _ in BANDS] for name in methods}
     for i, image in enumerate(images):
@@ -38,10 +38,13 @@ def evaluate(
             for name, fill in methods.items():
                 filled = torch.where(mask > 0, fill(image, mask), image)
                 filled = (filled * 255).round() / 255
-                scores[name][b].append((psnr(filled, image).item(), psnr(filled, image, mask).item()))
+                row = psnr(filled, image), psnr(filled, image, mask), ssim(filled, image)
+                scores[name][b].append([value.item() for value in row])
     if not scores or not all(bands[0] for bands in scores.values()):
         raise ValueError("nothing to evaluate: give at least one method and one image")
     return {
-        name: [dict(zip(("psnr", "psnr_hole"), torch.tensor(rows).mean(0).tolist(), strict=True)) for rows in bands]
+        name: [
+            dict(zip(("psnr", "psnr_hole", "ssim"), torch.tensor(rows).mean(0).tolist(), strict=True)) for rows in bands
+        ]
         for name, bands in scores.items()
     }

@@ -4,6 +4,7 @@ Each method takes image ``(1, 3, H, W)`` in [0, 1] and mask ``(1, 1, H, W)``, an
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -21,6 +22,33 @@ def psnr(output: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
     weight = weight.expand_as(output)
     squared = ((output - target) ** 2 * weight).sum((1, 2, 3))
     return -10 * (squared / weight.sum((1, 2, 3)).clamp(min=1)).log10()
+
+
+def ssim(output: Tensor, target: Tensor) -> Tensor:
+    """Structural similarity (Wang et al. 2004), one value per picture: how alike are means, contrasts and patterns.
+
+    Gaussian windows of sigma 1.5 and 11 pixels, K1 = 0.01, K2 = 0.03; windows that do not fit are left out.
+
+    Args:
+        output, target: ``(B, C, H, W)`` in [0, 1], H and W 11 or more.
+
+    Returns:
+        ``(B,)``, 1 where they are equal.
+    """
+    steps = torch.arange(-5.0, 6.0, device=output.device, dtype=output.dtype)
+    bell = (-(steps**2) / (2 * 1.5**2)).exp()
+    bell = bell / bell.sum()
+
+    def mean(x: Tensor) -> Tensor:
+        """The weighted mean in the window around each pixel."""
+        x = F.conv2d(x.flatten(0, 1)[:, None], bell.view(1, 1, 11, 1))
+        return F.conv2d(x, bell.view(1, 1, 1, 11)).unflatten(0, output.shape[:2])
+
+    mx, my = mean(output), mean(target)
+    vx, vy, xy = mean(output**2) - mx**2, mean(target**2) - my**2, mean(output * target) - mx * my
+    c1, c2 = 0.01**2, 0.03**2
+    likeness = (2 * mx * my + c1) * (2 * xy + c2) / ((mx**2 + my**2 + c1) * (vx + vy + c2))
+    return likeness.mean((1, 2, 3, 4))
 
 
 def mean_fill(image: Tensor, mask: Tensor) -> Tensor:

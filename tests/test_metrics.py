@@ -4,11 +4,11 @@ import math
 
 import pytest
 import torch
-from skimage.metrics import peak_signal_noise_ratio
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from misf_lite.evaluation import evaluate
 from misf_lite.masks import BANDS
-from misf_lite.metrics import CLASSICAL, mean_fill, psnr
+from misf_lite.metrics import CLASSICAL, mean_fill, psnr, ssim
 
 
 def test_psnr_agrees_with_scikit_image():
@@ -23,6 +23,21 @@ def test_psnr_of_two_by_two_pixels_by_hand():
     mask = torch.tensor([[0.0, 0.0], [1.0, 1.0]]).view(1, 1, 2, 2)
     assert psnr(output, target).item() == pytest.approx(-10 * math.log10(0.015), abs=1e-4)
     assert psnr(output, target, mask).item() == pytest.approx(-10 * math.log10(0.025), abs=1e-4)
+
+
+def test_ssim_agrees_with_scikit_image():
+    a = torch.rand(3, 3, 16, 21)
+    b = (a + 0.3 * torch.rand(3, 3, 16, 21)).clamp(0, 1)
+    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 1}
+    for got, x, y in zip(ssim(a, b), a, b, strict=True):
+        wanted = structural_similarity(x.numpy(), y.numpy(), channel_axis=0, **options)
+        assert got.item() == pytest.approx(wanted, abs=1e-4)
+
+
+def test_ssim_of_two_grey_pictures_by_hand():
+    # without variance only the means count: (2·0.2·0.6 + 0.0001) / (0.04 + 0.36 + 0.0001)
+    a, b = (torch.full((1, 1, 11, 11), value, dtype=torch.float64) for value in (0.2, 0.6))
+    assert ssim(a, b).item() == pytest.approx(0.2401 / 0.4001) and ssim(a, a).item() == pytest.approx(1)
 
 
 def test_equal_pictures_have_infinite_psnr():
