@@ -19,7 +19,7 @@ def claim(folder: Path) -> Iterator[None]:
     """Make the folder of a run, and keep other runs out of it.
 
     Raises:
-        NotADirectoryError: there is a file of that name. RuntimeError: another run is training there now.
+        NotADirectoryError: there is a file of that name. BlockingIOError: another run is training there now.
     """
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"{folder} is a file: name a folder for checkpoints and weights")
@@ -28,7 +28,9 @@ def claim(folder: Path) -> Iterator[None]:
         with FileLock(folder / ".lock", timeout=0):
             yield
     except Timeout:
-        raise RuntimeError(f"another run is training in {folder} now: wait for it, or choose another folder") from None
+        raise BlockingIOError(
+            f"another run is training in {folder} now: wait for it, or choose another folder"
+        ) from None
 
 
 def checkpoints(folder: Path) -> list[Path]:

@@ -1,11 +1,12 @@
 """The command line: `misf-lite COMMAND`, or `python -m misf_lite COMMAND`."""
 
 import argparse
+import ast
 import sys
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 from tqdm import tqdm
@@ -20,7 +21,9 @@ from misf_lite.inpainting import inpaint, load_pretrained, load_weights
 from misf_lite.masks import BANDS
 from misf_lite.metrics import CLASSICAL, mean_fill
 from misf_lite.model import MISF, MISFConfig
-from misf_lite.training import Recipe, train
+from misf_lite.training import LOSSES, Recipe, train
+
+PRESETS = ("lite", "toy", "paper")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -46,16 +49,34 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--force", action="store_true", help="replace the output if it exists")
 
     sub = command("train", run_train, "train a model, or go on with an interrupted run")
-    sub.add_argument(
-        "--preset", choices=("lite", "toy", "paper"), default="lite", help="the architecture (default: lite)"
-    )
-    sub.add_argument("--data", choices=("photos", "toy"), default="photos", help="what to learn from (default: photos)")
     sub.add_argument("-o", "--output", type=Path, required=True, help="folder for checkpoints and weights")
+    sub.add_argument(
+        "--preset", choices=PRESETS, help="architecture and recipe (default: lite, or the architecture of --start)"
+    )
+    sub.add_argument("--data", help="photos, toy, celeba, places365, or a folder of pictures (default: photos)")
+    sub.add_argument("--masks", help="a folder of masks, white is the hole (default: draw random ones)")
+    sub.add_argument("--root", help="where CelebA and Places365 lie (default: datasets)")
+    sub.add_argument("--start", help="weights to start from: a name or a .safetensors file")
     sub.add_argument("--steps", type=int, help="training steps")
     sub.add_argument("--crops", type=int, nargs="+", help="sides of the crops in pixels, one taken at random per step")
-    sub.add_argument("--batch", type=int, help="pictures per step of the smallest crop")
-    sub.add_argument("--rate", type=float, help="highest learning rate")
+    sub.add_argument("--batch", type=int, help="pictures per step of the smallest crop, in all processes together")
+    for loss in LOSSES:
+        sub.add_argument(f"--{loss}", type=float, help=f"weight of the {loss} loss, 0 leaves it out")
+    sub.add_argument("--features", help="for perceptual and style loss: efflite (offline) or vgg19")
+    sub.add_argument("--rate", type=float, help="learning rate, the highest of a one-cycle schedule")
+    sub.add_argument("--precision", help="float32, bf16 or fp16")
     sub.add_argument("--seed", type=int, help="seed of pictures, holes and weights")
+    sub.add_argument(
+        "--set",
+        nargs="+",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="change the architecture, such as semantic=False or kernel_size=5,3,3,3; see MISFConfig",
+    )
+    sub.add_argument("--every", type=int, default=500, help="steps between checkpoints (default: 500)")
+    sub.add_argument("--keep", type=int, default=3, help="how many checkpoints stay (default: 3)")
+    sub.add_argument("--workers", type=int, help="processes that read pictures and draw holes")
+    sub.add_argument("--tensorboard", action="store_true", help="write a TensorBoard log into the folder")
 
     sub = command("evaluate", run_evaluate, "measure how well held-out holes are filled")
     sub.add_argument(
@@ -92,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             warnings.simplefilter("always", UserWarning)
             warnings.showwarning = lambda message, *_: print(f"misf-lite: note: {message}", file=sys.stderr)
             return arguments.run(arguments) or 0
-    except (OSError, ValueError, FloatingPointError, ImportError) as error:
+    except (OSError, ValueError, FloatingPointError, ImportError, MemoryError) as error:
         print(f"misf-lite: error: {error}", file=sys.stderr)
         return 1
     except RuntimeError as error:
@@ -117,12 +138,31 @@ def run_inpaint(arguments: argparse.Namespace) -> None:
     print(f"{arguments.output}: {filled.width}×{filled.height}, filled in {seconds:.1f} s")
 
 
-def run_train(arguments: argparse.Namespace) -> None:
-    names = {field.name for field in fields(Recipe)}
-    given = {k: v for k, v in vars(arguments).items() if k in names and v is not None}
-    recipe = Recipe(**given | ({"crops": tuple(given["crops"])} if "crops" in given else {}))
-    train(getattr(MISFConfig, arguments.preset)(), recipe, arguments.output)
-    print(f"weights are in {arguments.output / 'weights.safetensors'}")
+def run_train(arguments: argparse.Namespace) -> int:
+    preset, names = arguments.preset or "lite", {field.name for field in fields(Recipe)}
+    given = {name: value for name, value in vars(arguments).items() if name in names and value is not None}
+    recipe, changes = getattr(Recipe, preset)(**given), _changes(arguments.set)
+    if arguments.start and not arguments.preset:
+        config = replace(_weights(arguments.start).config, **changes)
+    else:
+        config = getattr(MISFConfig, preset)(**changes)
+    options = {name: getattr(arguments, name) for name in ("every", "keep", "workers", "tensorboard")}
+    train(config, recipe, arguments.output, **options)
+    return 0 if (arguments.output / "weights.safetensors").exists() else 130  # interrupted, and saved
+
+
+def _changes(given: Sequence[str]) -> dict:
+    """``["width=8", "guess=zero"]`` to ``{"width": 8, "guess": "zero"}``."""
+    known, changes = [field.name for field in fields(MISFConfig)], {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or name not in known:
+            raise ValueError(f"--set takes FIELD=VALUE, got {text!r}; the fields are {', '.join(known)}")
+        try:
+            changes[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            changes[name] = tuple(value.split(",")) if "," in value else value
+    return changes
 
 
 def run_evaluate(arguments: argparse.Namespace) -> None:
@@ -136,11 +176,11 @@ def run_evaluate(arguments: argparse.Namespace) -> None:
         images, count, what = toy_faces(64, arguments.size, 3 * 2**30).to(where).split(1), 64, "toy faces"
     methods = {arguments.weights: model, "mean colour": mean_fill} | (CLASSICAL if arguments.classical else {})
     scores = evaluate(methods, tqdm(images, total=count, leave=False, disable=None))
-    print(f"{count} {what}, short side {arguments.size}, strokes; PSNR in dB: inside the hole (whole picture)")
-    print(f"{'hole':24}" + "".join(f"{f'{low:.0%} to {high:.0%}':>18}" for low, high in BANDS))
+    print(f"{count} {what}, short side {arguments.size}, strokes; PSNR in dB inside the hole (whole picture), SSIM")
+    print(f"{'hole':18}" + "".join(f"{f'{low:.0%} to {high:.0%}':>22}" for low, high in BANDS))
     for name, rows in scores.items():
-        cells = "".join(f"{row['psnr_hole']:10.2f} ({row['psnr']:.2f})" for row in rows)
-        print(f"{Path(name).name:24}{cells}")
+        cells = "".join(f"{row['psnr_hole']:8.2f} ({row['psnr']:.2f}) {row['ssim']:.3f}" for row in rows)
+        print(f"{Path(name).name:18}{cells}")
 
 
 def run_bench(arguments: argparse.Namespace) -> None:

@@ -204,9 +204,8 @@ def train(
         The averaged model, in eval mode. When the run is complete, ``weights.safetensors`` holds it.
 
     Raises:
-        ValueError, OSError: data, weights or a folder that cannot be used, or a full disk. RuntimeError: another run
-        is training in the folder. FloatingPointError: the loss is no longer finite. MemoryError: the device is too
-        small. Each says what to do next.
+        ValueError, OSError: data, weights or a folder that cannot be used, another run in the folder, a full disk.
+        FloatingPointError: the loss is no longer finite. MemoryError: the device is too small. Each says what to do.
     """
     folder = Path(folder)
     accelerator, why = _accelerator(recipe, folder, tensorboard)

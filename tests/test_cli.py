@@ -1,5 +1,6 @@
 """The command line, and what it says to input it cannot use: one line, no traceback, nothing lost."""
 
+import signal
 import struct
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import torch
 from PIL import Image
 
 import misf_lite as ml
+from misf_lite import training
 from misf_lite.cli import main
 
 
@@ -235,26 +237,80 @@ def test_evaluation_prints_every_band_for_the_weights_and_the_mean_colour(folder
         assert part in said
 
 
-def test_a_few_steps_of_training_write_weights_that_inpaint(folder, capsys, monkeypatch):
-    small = ml.MISFConfig.toy(width=2, blocks=1)
-    monkeypatch.setattr(ml.MISFConfig, "toy", classmethod(lambda cls: small))
-    arguments = [
-        "train",
-        "--preset",
-        "toy",
-        "--data",
-        "toy",
-        "--steps",
-        "2",
-        "--batch",
-        "2",
-        "--crops",
-        "16",
-        "-o",
-        "run",
-    ]
-    assert main(arguments) == 0
+@pytest.fixture
+def tiny_presets(monkeypatch):
+    lite = ml.MISFConfig.lite.__func__
+    tiny = classmethod(lambda cls, **changes: lite(cls, **{"passes": 2} | changes | {"width": 2, "blocks": 1}))
+    monkeypatch.setattr(ml.MISFConfig, "lite", tiny)
+
+
+def teach(*arguments):
+    return main(["train", "--steps", "2", "--batch", "2", "--crops", "16", "--workers", "0", *arguments])
+
+
+def test_a_few_steps_of_training_write_weights_that_inpaint(folder, tiny_presets):
+    assert teach("--preset", "toy", "-o", "run") == 0
     assert fill("image.png", "mask.png", "-o", "out.png", "--weights", "run/weights.safetensors") == 0
+
+
+def test_own_pictures_and_the_switches_reach_the_training(folder, tiny_presets, capsys):
+    options = [
+        "--set",
+        "semantic=False",
+        "kernel_norm=raw",
+        "dilation=2,1,1,1",
+        "--perceptual",
+        "0.01",
+        "--precision",
+        "bf16",
+        "--seed",
+        "3",
+    ]
+    assert teach("--data", ".", "--masks", ".", *options, "-o", "run") == 0
+    said = capsys.readouterr().out
+    assert "pictures in ." in said and "masks in ." in said
+    config = ml.load_weights("run/weights.safetensors").config
+    assert (config.semantic, config.kernel_norm[0], config.dilation) == (False, "raw", (2, 1, 1, 1))
+
+
+def test_training_goes_on_from_weights_with_their_architecture(folder, tiny_presets):
+    assert teach("--start", "small.safetensors", "--data", "toy", "-o", "run") == 0
+    assert ml.load_weights("run/weights.safetensors").config == ml.load_weights("small.safetensors").config
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data", "nowhere"], "there is no data 'nowhere'"),
+        (["--data", "celeba"], "To download it, run"),
+        (["--data", "places365"], "To download it, run"),
+        (["--masks", "nowhere", "--data", "toy"], "there is no folder nowhere"),
+        (["--start", "nothing"], "there are no weights called 'nothing'"),
+        (["--precision", "int8"], "precision must be one of"),
+        (["--features", "resnet"], "features must be one of"),
+        (["--l1", "0"], "one of them more than 0"),
+        (["--set", "width"], "--set takes FIELD=VALUE, got 'width'"),
+        (["--set", "depth=3"], "the fields are semantic, image, interactive"),
+        (["--set", "guess=clever"], "guess must be one of"),
+    ],
+)
+def test_what_cannot_be_trained_is_said_in_a_sentence(folder, tiny_presets, capsys, arguments, message):
+    assert teach(*arguments, "-o", "run") == 1
+    assert message in capsys.readouterr().err
+
+
+def test_an_interrupted_training_ends_with_the_status_of_an_interrupt(folder, tiny_presets, monkeypatch):
+    validate = training._Run.validate
+
+    def interrupted(self, held_out):
+        validate(self, held_out)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(training._Run, "validate", interrupted)
+    long = ["--preset", "toy", "--steps", "50", "--every", "1", "-o", "run"]
+    assert teach(*long) == 130
+    monkeypatch.setattr(training._Run, "validate", validate)
+    assert teach(*long) == 0
 
 
 def test_the_students_version_of_a_notebook_has_no_solutions_and_replaces_nothing(folder, capsys):

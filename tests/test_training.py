@@ -239,7 +239,7 @@ def test_a_damaged_checkpoint_is_named_with_the_remedy(tmp_path):
 
 
 def test_two_runs_never_share_a_folder(tmp_path):
-    with claim(tmp_path), pytest.raises(RuntimeError, match=r"another run is training in .*choose another folder"):
+    with claim(tmp_path), pytest.raises(BlockingIOError, match=r"another run is training in .*choose another folder"):
         run(tmp_path)
     run(tmp_path)
 
