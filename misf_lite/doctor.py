@@ -21,7 +21,7 @@ def examine() -> tuple[list[str], list[str]]:
     """Lines that describe this installation, and the problems found, each with its remedy."""
     facts, problems = [], []
     facts.append(f"python     {platform.python_version()} on {platform.platform()}, {sys.executable}")
-    for extra, title in (("", "packages"), ("notebooks", "notebooks")):
+    for extra, title in (("", "packages"), ("notebooks", "notebooks"), ("training", "training")):
         found, missing = _packages(extra)
         facts.append(f"{title:10} {', '.join(found)}")
         problems += missing

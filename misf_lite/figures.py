@@ -10,8 +10,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from scipy.ndimage import distance_transform_edt
 from torch import Tensor
+
+from misf_lite.kernels import centre_share, entropy, reach, regions
+from misf_lite.model import MISF
 
 HOLE = "#E69F00"  # Okabe and Ito's palette, safe for colour-blind readers
 MARK = "#CC79A7"
@@ -104,3 +109,65 @@ def show_map(
     ax.set_title(title)
     ax.set_axis_off()
     return ax
+
+
+def show_kernel_field(
+    model: MISF, image: Tensor, mask: Tensor, pixels: Mapping[str, tuple[int, int]] | None = None
+) -> Figure:
+    """A picture and the image-level kernels predicted for it: three maps, and single kernels at marked pixels.
+
+    Args:
+        image, mask: ``(1, 3, H, W)`` and ``(1, 1, H, W)``, 1 = hole, where the model lies.
+        pixels: name -> (row, column) of each kernel to show; None takes `typical_pixels`.
+
+    Returns:
+        A new figure. Where the channels have kernels of their own, they are those of red.
+
+    Raises:
+        ValueError: a model that does not filter the image.
+    """
+    config = model.config
+    if not config.image:
+        raise ValueError("this model has no image-level kernels to show: its config says image=False")
+    pixels = typical_pixels(mask) if pixels is None else pixels
+    trace = model.trace(image, mask)
+    kernels, N, dilation = trace.kernels[0][:, :1], config.kernel_size[0], config.dilation[0]
+    (H, W), corner = image.shape[2:], dilation * (N // 2) * 2**0.5
+
+    heights = [4 * H / W + 0.3, 8 / 3 * 0.75 * H / W + 0.3, 8 / max(len(pixels), 4) + 0.3]
+    figure = plt.figure(figsize=(8, sum(heights) + 0.4), layout="constrained")
+    top, middle, bottom = figure.subfigures(3, 1, height_ratios=heights)
+    pictures = top.subplots(1, 2)
+    show_images({"with a hole": with_hole(image, mask), "filled": trace.composite}, pictures)
+    maps = {
+        "centre share": (centre_share(kernels), 1),
+        "entropy": (entropy(kernels), 2 * np.log(N)),
+        "reach, pixels": (reach(kernels, dilation), corner),
+    }
+    for ax, (title, (values, largest)) in zip(middle.subplots(1, 3), maps.items(), strict=True):
+        show_map(values[0, 0], ax, title, limits=(0, largest))
+    axes = np.atleast_1d(bottom.subplots(1, len(pixels)))
+    shown = {name: kernels[0, 0, :, row, column] for name, (row, column) in pixels.items()}
+    limit = max(kernel.abs().max().item() for kernel in shown.values())
+    for number, (name, (row, column)) in enumerate(pixels.items(), 1):
+        mark_pixel(pictures[0], row, column, reach=dilation * (N // 2), label=str(number))
+        show_kernel(shown[name], axes[number - 1], f"{number}: {name}", limit)
+    passes = "once" if config.passes == 1 else f"{config.passes} times"
+    figure.suptitle(f"Kernels of one pass, {N}×{N}; the picture is filtered {passes} with them")
+    return figure
+
+
+def typical_pixels(mask: Tensor) -> dict[str, tuple[int, int]]:
+    """(row, column) of a pixel outside the hole, at its border, inside, and of its deepest one; those there are.
+
+    Args:
+        mask: ``(1, 1, H, W)``, 1 = hole.
+    """
+    hole = mask[0, 0].cpu() >= 0.5
+    places = regions(hole[None, None].float())
+    middles = {name: where[0, 0].nonzero() for name, where in places.items() if where.any()}
+    pixels = {name: tuple(middles[name][len(middles[name]) // 2].tolist()) for name in reversed(middles)}
+    if "inside" in pixels:
+        depth = distance_transform_edt(hole)
+        pixels["deep inside"] = tuple(int(n) for n in np.unravel_index(depth.argmax(), depth.shape))
+    return pixels
