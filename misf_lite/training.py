@@ -39,6 +39,7 @@ from misf_lite.losses import (
     discriminator_loss,
     generator_loss,
     hole_weighted_l1,
+    log_mse,
     perceptual,
     style,
 )
@@ -49,7 +50,7 @@ SHRINK = 288  # larger pictures are shrunk to this short side, unless crops are 
 LOOK = 10  # steps between two looks at the loss: looking makes a GPU wait
 
 KINDS = ("strokes", "strokes", "strokes", "box", "blobs", "blobs", "thin", "text")  # how often each is drawn
-LOSSES = ("l1", "perceptual", "style", "adversarial")
+LOSSES = ("l1", "log_mse", "perceptual", "style", "adversarial")
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Recipe:
         crops: sides in pixels; each step takes one of them at random.
         batch: pictures per step of the smallest crop, in all processes together; larger crops come fewer at a time,
             so that steps cost the same.
-        l1, perceptual, style, adversarial: weights of the losses, see `misf_lite.losses`; 0 leaves one out.
+        l1, log_mse, perceptual, style, adversarial: weights of the losses, see `misf_lite.losses`; 0 leaves one out.
         hole_weight: how much more a pixel in the hole counts in the L1 loss.
         features: what perceptual and style loss look through: ``"efflite"`` (offline) or ``"vgg19"``.
         rate: the learning rate, the highest one of the ``"one-cycle"`` schedule.
@@ -86,6 +87,7 @@ class Recipe:
     crops: tuple[int, ...] = (64, 128)
     batch: int = 16
     l1: float = 1.0
+    log_mse: float = 0.0
     perceptual: float = 0.0
     style: float = 0.0
     adversarial: float = 0.0
@@ -408,6 +410,8 @@ class Objective:
         losses = {}
         if "l1" in self.weights:
             losses["l1"] = hole_weighted_l1(output, image, mask, self.recipe.hole_weight)
+        if "log_mse" in self.weights:
+            losses["log_mse"] = log_mse(output, image, mask)
         if self.features:
             seen, wanted = self.features(filled), self.features(image)
             losses |= {f.__name__: f(seen, wanted) for f in (perceptual, style) if f.__name__ in self.weights}

@@ -16,7 +16,7 @@ from PIL import Image
 from misf_lite import MISF, MISFConfig, load_weights
 from misf_lite.checkpoints import checkpoints, claim
 from misf_lite.losses import hole_weighted_l1
-from misf_lite.training import LOOK, Batches, Objective, Recipe, open_batches, train
+from misf_lite.training import LOOK, LOSSES, Batches, Objective, Recipe, open_batches, train
 
 CONFIG = MISFConfig.toy(width=2, blocks=1)
 RECIPE = Recipe.toy(steps=6, crops=(16, 32), batch=4)
@@ -167,9 +167,9 @@ def test_training_lowers_the_loss(tmp_path):
     assert after < 0.9 * before
 
 
-@pytest.mark.parametrize("loss", ["l1", "perceptual", "style", "adversarial"])
+@pytest.mark.parametrize("loss", LOSSES)
 def test_each_loss_can_be_used_alone(tmp_path, loss):
-    weights = dict.fromkeys(("l1", "perceptual", "style", "adversarial"), 0.0) | {loss: 1.0}
+    weights = dict.fromkeys(LOSSES, 0.0) | {loss: 1.0}
     first = MISF(CONFIG)
     model = run(tmp_path, Recipe.toy(steps=2, crops=(32,), batch=2, **weights))
     line = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])
