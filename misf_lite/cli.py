@@ -2,6 +2,8 @@
 
 import argparse
 import ast
+import io
+import math
 import sys
 import time
 import warnings
@@ -9,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
+from PIL import Image
 from tqdm import tqdm
 
 from misf_lite import __version__
@@ -18,7 +21,7 @@ from misf_lite.doctor import examine
 from misf_lite.evaluation import evaluate
 from misf_lite.images import check_output, save_image
 from misf_lite.inpainting import inpaint, load_pretrained, load_weights
-from misf_lite.masks import BANDS
+from misf_lite.masks import BANDS, random_mask
 from misf_lite.metrics import CLASSICAL, mean_fill
 from misf_lite.model import MISF, MISFConfig
 from misf_lite.training import LOSSES, Recipe, train
@@ -61,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--crops", type=int, nargs="+", help="sides of the crops in pixels, one taken at random per step")
     sub.add_argument("--batch", type=int, help="pictures per step of the smallest crop, in all processes together")
     for loss in LOSSES:
-        sub.add_argument(f"--{loss}", type=float, help=f"weight of the {loss} loss, 0 leaves it out")
+        sub.add_argument(f"--{loss.replace('_', '-')}", type=float, help=f"weight of the {loss} loss, 0 leaves it out")
     sub.add_argument("--features", help="for perceptual and style loss: efflite (offline) or vgg19")
     sub.add_argument("--rate", type=float, help="learning rate, the highest of a one-cycle schedule")
     sub.add_argument("--precision", help="float32, bf16 or fp16")
@@ -90,7 +93,22 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--size", type=int, default=128, help="short side in pixels (default: 128)")
 
     sub = command("bench", run_bench, "measure speed and memory")
-    sub.add_argument("what", choices=("filter",), help="filter: filter2d against the usual ways to write it")
+    sub.add_argument(
+        "what",
+        choices=("filter", "loader", "model", "train"),
+        help="filter: filter2d against the usual ways to write it; loader: batches drawn against batches used up; "
+        "model: the architectures against the paper's; train: the training loop against bare steps",
+    )
+
+    sub = command("kernels", run_kernels, "read the image-level kernels: inside holes, at their border, outside")
+    sub.add_argument(
+        "--weights", default="photos", help="weights that came along, or a .safetensors file (default: photos)"
+    )
+    sub.add_argument("--data", choices=("photos", "toy"), default="photos", help="which pictures (default: photos)")
+    sub.add_argument("--split", choices=("val", "test"), default="test", help="which photographs (default: test)")
+    sub.add_argument("--size", type=int, default=128, help="short side in pixels (default: 128)")
+    sub.add_argument("-o", "--output", type=Path, help="draw a picture's kernels into this file, best a .png")
+    sub.add_argument("--force", action="store_true", help="replace the output if it exists")
 
     sub = command("demo", run_demo, "run the tour notebook on real photographs and write a page and pictures")
     sub.add_argument("-o", "--output", type=Path, default=Path("outputs"), help="folder to write to (default: outputs)")
@@ -184,9 +202,39 @@ def run_evaluate(arguments: argparse.Namespace) -> None:
 
 
 def run_bench(arguments: argparse.Namespace) -> None:
-    from misf_lite.benchmarks import bench_filter
+    from misf_lite import benchmarks
 
-    print(bench_filter())
+    print(getattr(benchmarks, f"bench_{arguments.what}")())
+
+
+def run_kernels(arguments: argparse.Namespace) -> None:
+    from misf_lite.kernels import kernel_statistics
+
+    if arguments.output:
+        check_output(arguments.output, overwrite=arguments.force)  # before the work, not after it
+    where = device()
+    model = _weights(arguments.weights).to(where)
+    if arguments.data == "photos":
+        paths = photos(arguments.split)
+        images, count = (load_photo(path, arguments.size).to(where) for path in paths), len(paths)
+        what = f"photographs of the {arguments.split} split"
+    else:  # training draws its seeds below 2**31
+        images, count, what = toy_faces(64, arguments.size, 3 * 2**30).to(where).split(1), 64, "toy faces"
+    rows = kernel_statistics(model, tqdm(images, total=count, leave=False, disable=None))
+    side, passes = model.config.kernel_size[0], model.config.passes
+    print(f"{count} {what}, short side {arguments.size}, strokes; {side}×{side} kernels, one pass (of {passes})")
+    print(f"{'hole':18}{'centre share':>14}{f'entropy (≤ {2 * math.log(side):.2f})':>18}{'reach in pixels':>18}")
+    for region, row in rows.items():
+        print(f"{region:18}{row['centre_share']:14.3f}{row['entropy']:18.2f}{row['reach']:18.2f}")
+    if arguments.output:
+        from misf_lite.figures import show_kernel_field
+
+        photo = load_photo("neuschwansteincastle.jpg", arguments.size) if arguments.data == "photos" else images[0]
+        mask = random_mask(tuple(photo.shape[2:]), BANDS[1], seed=0)
+        file = io.BytesIO()
+        show_kernel_field(model, photo.to(where), mask.to(where)).savefig(file, dpi=160)
+        save_image(Image.open(file).convert("RGB"), arguments.output, overwrite=arguments.force)
+        print(arguments.output)
 
 
 def run_demo(arguments: argparse.Namespace) -> None:

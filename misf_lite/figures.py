@@ -16,10 +16,12 @@ from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from misf_lite.kernels import centre_share, entropy, reach, regions
+from misf_lite.masks import BANDS
 from misf_lite.model import MISF
 
 HOLE = "#E69F00"  # Okabe and Ito's palette, safe for colour-blind readers
 MARK = "#CC79A7"
+LINES = ("#0072B2", "#D55E00", "#009E73")  # for curves: blue, vermilion, green
 KERNEL_COLOURS = "RdBu_r"
 MAP_COLOURS = "cividis"
 
@@ -68,6 +70,37 @@ def show_kernel(kernel: Tensor, ax: Axes | None = None, title: str = "kernel", l
     ax = show_cells(grid, ax, title, cmap=KERNEL_COLOURS, vmin=-limit, vmax=limit)
     ax.add_patch(Rectangle((side // 2 - 0.5, side // 2 - 0.5), 1, 1, fill=False, edgecolor="black", linewidth=1.5))
     return ax
+
+
+def show_training(
+    history: Sequence[Mapping], sample: Tensor, kernel: Tensor | None = None, axes: Sequence[Axes] | None = None
+) -> np.ndarray:
+    """How a training run comes along: the loss, the PSNR in the holes, a picture filled so far, and one kernel.
+
+    Args:
+        history: of a `misf_lite.training.Progress`; may be empty.
+        sample: ``(1, 3, H, W)``. kernel: N² taps; None leaves its place empty.
+        axes: four; None makes a new figure.
+    """
+    if axes is None:
+        axes = plt.figure(figsize=(8, 5.6), layout="constrained").subplots(2, 2, height_ratios=(2, 3)).ravel()
+    loss, decibels, filled, taps = axes
+    steps = [line["step"] for line in history]
+    loss.plot(steps, [line["loss"] for line in history], "o-", color=LINES[0], markersize=3)
+    loss.set(xlabel="step", ylabel="loss", title="loss, mean since the last check", ylim=(0, None))
+    scores = [line["psnr_hole"] for line in history]
+    for i, ((low, high), style) in enumerate(zip(BANDS, ("o-", "s--", "^:"), strict=True)):
+        label = f"hole {low:.0%} to {high:.0%}"
+        decibels.plot(steps, [row[i] for row in scores], style, color=LINES[i], markersize=3, label=label)
+    decibels.set(xlabel="step", ylabel="dB", title="PSNR in held-out holes")
+    decibels.legend(fontsize=7)
+    step = f"after step {steps[-1]}" if steps else "before training"
+    show_images({f"filled {step}": sample}, [filled])
+    if kernel is None:
+        taps.set_axis_off()
+    else:
+        show_kernel(kernel, taps, "the kernel at the pink pixel")
+    return axes
 
 
 def show_cells(grid: np.ndarray, ax: Axes | None = None, title: str = "", **colours) -> Axes:
@@ -132,17 +165,18 @@ def show_kernel_field(
     pixels = typical_pixels(mask) if pixels is None else pixels
     trace = model.trace(image, mask)
     kernels, N, dilation = trace.kernels[0][:, :1], config.kernel_size[0], config.dilation[0]
-    (H, W), corner = image.shape[2:], dilation * (N // 2) * 2**0.5
+    (H, W), most, corner = image.shape[2:], 2 * np.log(N), dilation * (N // 2) * 2**0.5
 
-    heights = [4 * H / W + 0.3, 8 / 3 * 0.75 * H / W + 0.3, 8 / max(len(pixels), 4) + 0.3]
+    heights = [4 * H / W + 0.3, 8 / 3 * 0.8 * H / W + 0.3, 8 / max(len(pixels), 4) + 0.3]
     figure = plt.figure(figsize=(8, sum(heights) + 0.4), layout="constrained")
+    figure.get_layout_engine().set(wspace=0.06)
     top, middle, bottom = figure.subfigures(3, 1, height_ratios=heights)
     pictures = top.subplots(1, 2)
     show_images({"with a hole": with_hole(image, mask), "filled": trace.composite}, pictures)
     maps = {
         "centre share": (centre_share(kernels), 1),
-        "entropy": (entropy(kernels), 2 * np.log(N)),
-        "reach, pixels": (reach(kernels, dilation), corner),
+        f"entropy, up to {most:.2f}": (entropy(kernels), most),
+        f"reach, up to {corner:.1f} px": (reach(kernels, dilation), corner),
     }
     for ax, (title, (values, largest)) in zip(middle.subplots(1, 3), maps.items(), strict=True):
         show_map(values[0, 0], ax, title, limits=(0, largest))
@@ -153,21 +187,31 @@ def show_kernel_field(
         mark_pixel(pictures[0], row, column, reach=dilation * (N // 2), label=str(number))
         show_kernel(shown[name], axes[number - 1], f"{number}: {name}", limit)
     passes = "once" if config.passes == 1 else f"{config.passes} times"
-    figure.suptitle(f"Kernels of one pass, {N}×{N}; the picture is filtered {passes} with them")
+    whose = "Kernels" if trace.kernels[0].shape[1] == 1 else "Red's kernels"
+    figure.suptitle(f"{whose} of one pass, {N}×{N}; the picture is filtered {passes} with them")
     return figure
 
 
 def typical_pixels(mask: Tensor) -> dict[str, tuple[int, int]]:
-    """(row, column) of a pixel outside the hole, at its border, inside, and of its deepest one; those there are.
+    """(row, column) of a pixel far outside the hole, at its border, inside, and of its deepest one; those there are.
 
     Args:
         mask: ``(1, 1, H, W)``, 1 = hole.
     """
-    hole = mask[0, 0].cpu() >= 0.5
-    places = regions(hole[None, None].float())
-    middles = {name: where[0, 0].nonzero() for name, where in places.items() if where.any()}
-    pixels = {name: tuple(middles[name][len(middles[name]) // 2].tolist()) for name in reversed(middles)}
-    if "inside" in pixels:
-        depth = distance_transform_edt(hole)
-        pixels["deep inside"] = tuple(int(n) for n in np.unravel_index(depth.argmax(), depth.shape))
+
+    def deepest(area: np.ndarray) -> tuple[int, int]:
+        depth = distance_transform_edt(area)
+        return tuple(int(n) for n in np.unravel_index(depth.argmax(), depth.shape))
+
+    where = {name: region[0, 0].cpu() for name, region in regions(mask).items()}
+    pixels = {}
+    if where["outside"].any():
+        row, column = deepest(np.pad(where["outside"], 1))  # the picture's edge counts, too: not in a corner
+        pixels["outside"] = (row - 1, column - 1)
+    for name in ("border", "inside"):
+        if where[name].any():
+            candidates = where[name].nonzero().tolist()
+            pixels[name] = tuple(candidates[len(candidates) // 2])
+    if where["inside"].any():
+        pixels["deep inside"] = deepest(~where["outside"].numpy())
     return pixels

@@ -150,7 +150,7 @@ def test_what_the_program_notices_is_a_note_without_a_traceback(folder, capsys):
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["inpaint"], ["train"], ["evaluate"], ["bench"], ["demo"], ["student"], ["doctor"]]
+    "command", [[], ["inpaint"], ["train"], ["evaluate"], ["bench"], ["kernels"], ["demo"], ["student"], ["doctor"]]
 )
 def test_every_command_explains_itself(capsys, command):
     with pytest.raises(SystemExit) as stop:

@@ -71,3 +71,20 @@ def test_a_marked_pixel_lies_in_the_middle_of_its_frame():
 def test_a_map_has_the_limits_it_was_given_and_a_colour_bar():
     ax = figures.show_map(torch.rand(6, 8), title="share", limits=(0, 1))
     assert ax.images[0].get_clim() == (0, 1) and len(ax.figure.axes) == 2 and ax.get_title() == "share"
+
+
+BANDS = ("0% to 20%", "20% to 40%", "40% to 60%")
+HISTORY = [{"step": 10 * i, "loss": 1 / i, "psnr_hole": [20 + i, 18 + i, 17 + i]} for i in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("history", [[], HISTORY])
+@pytest.mark.parametrize("kernel", [None, torch.rand(25)])
+def test_a_training_run_is_shown_on_four_labelled_axes(history, kernel):
+    axes = figures.show_training(history, torch.rand(1, 3, 16, 16), kernel)
+    assert figures.show_training(history, torch.rand(1, 3, 16, 16), kernel, axes) is axes
+    loss, decibels, filled, taps = axes
+    assert [list(line.get_ydata()) for line in loss.lines[:1]] == [[line["loss"] for line in history]]
+    assert [line.get_label() for line in decibels.lines[:3]] == [f"hole {b}" for b in BANDS]
+    assert all(ax.get_xlabel() and ax.get_ylabel() and ax.get_title() for ax in (loss, decibels))
+    assert filled.get_title() == ("filled after step 30" if history else "filled before training")
+    assert len(numbers(taps)) == (0 if kernel is None else 50)
