@@ -36,9 +36,9 @@ class MISFConfig:
         interactive: KPB is handed F2 from SIFB. Nothing to hand over where there is no SIFB.
         semantic_levels: which features are filtered, any of 1, 2, 3.
         filtered: what the image-level kernels act on: ``"input"`` (the picture with its hole; without semantic
-            filtering there is then no SIFB at all, with it the decoder's output is added), ``"decoded"`` (the
-            decoder's output, the paper's choice) or ``"composite"`` (decoded inside the hole, known pixels outside,
-            which stay as they are: their kernels are the identity).
+            filtering there is then no SIFB at all, with it the decoder's output is added in the hole), ``"decoded"``
+            (the decoder's output, the paper's choice) or ``"composite"`` (decoded in the hole, known pixels outside).
+            Known pixels are real in the first and the last, and keep the identity as their kernel.
         passes: how often the image is filtered with the same kernels: known pixels reach ``passes * (N // 2)`` pixels
             far into the hole.
         guess: what the branches see in the hole, and what the decoder corrects: ``"zero"`` (the paper's) or
@@ -82,7 +82,7 @@ class MISFConfig:
     def lite(cls, **changes) -> "MISFConfig":
         """For photographs on a laptop: narrow, norm-free, from a smooth guess, one readable kernel per pixel."""
         lite = {
-            "filtered": "composite",
+            "filtered": "input",
             "passes": 16,
             "guess": "smooth",
             "kernel_groups": (1, None, None, None),
@@ -97,7 +97,14 @@ class MISFConfig:
     @classmethod
     def toy(cls, **changes) -> "MISFConfig":
         """For 64-pixel toy faces and tests: `lite`, smaller still, and one wide pass over the paper's empty hole."""
-        toy = {"passes": 1, "guess": "zero", "kernel_size": (5, 3, 3, 3), "width": 8, "blocks": 2}
+        toy = {
+            "filtered": "composite",
+            "passes": 1,
+            "guess": "zero",
+            "kernel_size": (5, 3, 3, 3),
+            "width": 8,
+            "blocks": 2,
+        }
         return cls.lite(**toy | changes)
 
     def __post_init__(self) -> None:
@@ -349,13 +356,13 @@ class MISF(nn.Module):
         y = guess if adds else decoded
         if config.image:
             kernels = self.kpb.kernels(0, e)[..., :H, :W]
-            if config.filtered == "composite":
+            if config.filtered != "decoded":  # known pixels are real, and stay as they are
                 y = torch.where(hole, y, known)
-                kernels = torch.where(hole[:, None], kernels, _identity(kernels))  # known pixels stay as they are
+                kernels = torch.where(hole[:, None], kernels, _identity(kernels))
             for _ in range(config.passes):
                 y = filtered(0, y, kernels)
         if adds and decoded is not None:
-            y = y + decoded
+            y = torch.where(hole, y + decoded, y)
         if trace is not None:
             trace.decoded = decoded
         return _into_range(y)

@@ -123,20 +123,26 @@ def test_untrained_raw_kernels_return_the_picture_with_its_hole(groups):
 
 @pytest.mark.parametrize("groups", [None, 1])
 def test_untrained_softmax_kernels_are_the_mean(groups):
-    config = MISFConfig(semantic=False, filtered="input", kernel_norm="softmax", kernel_groups=groups, **SMALL)
     image, mask = picture()
-    with torch.no_grad():
-        mean = F.avg_pool2d(F.pad(image * (1 - mask), (1, 1, 1, 1), mode="reflect"), 3, 1)
-        torch.testing.assert_close(MISF(config)(image, mask), mean)
+    trace = MISF(MISFConfig(kernel_norm="softmax", kernel_groups=groups, **SMALL)).trace(image, mask)
+    mean = F.avg_pool2d(F.pad(trace.decoded, (1, 1, 1, 1), mode="reflect"), 3, 1)
+    torch.testing.assert_close(trace.output, mean)
 
 
 @pytest.mark.parametrize("norm", ["raw", "softmax"])
-def test_filtering_the_composite_leaves_known_pixels_as_they_are(norm):
+@pytest.mark.parametrize("filtered", ["input", "composite"])
+def test_known_pixels_stay_as_they_are_where_the_filter_sees_them(norm, filtered):
     image, mask = picture()
-    model = shaken(MISFConfig(filtered="composite", kernel_norm=norm, passes=3, **SMALL))
+    model = shaken(MISFConfig(filtered=filtered, kernel_norm=norm, passes=3, **SMALL))
     with torch.no_grad():
         output = model(image, mask)
-    assert torch.equal(output * (1 - mask), image * (1 - mask))
+    assert torch.equal(output * (1 - mask), image * (1 - mask)) and not torch.equal(output, image)
+
+
+def test_the_decoders_output_is_added_to_the_filtered_input():
+    image, mask = picture()
+    trace = shaken(MISFConfig(filtered="input", passes=2, **SMALL)).trace(image, mask)
+    torch.testing.assert_close(trace.output, (trace.after[0] + mask * trace.decoded).clamp(0, 1))
 
 
 def test_every_pass_uses_the_same_kernels():
