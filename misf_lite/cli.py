@@ -23,7 +23,7 @@ from misf_lite.images import check_output, save_image
 from misf_lite.inpainting import inpaint, load_pretrained, load_weights
 from misf_lite.masks import BANDS, random_mask
 from misf_lite.metrics import CLASSICAL, mean_fill
-from misf_lite.model import MISF, MISFConfig
+from misf_lite.model import MISF, MISFConfig, smooth_guess
 from misf_lite.training import LOSSES, Recipe, train
 
 PRESETS = ("lite", "toy", "paper")
@@ -192,7 +192,8 @@ def run_evaluate(arguments: argparse.Namespace) -> None:
         what = f"photographs of the {arguments.split} split"
     else:  # training draws its seeds below 2**31
         images, count, what = toy_faces(64, arguments.size, 3 * 2**30).to(where).split(1), 64, "toy faces"
-    methods = {arguments.weights: model, "mean colour": mean_fill} | (CLASSICAL if arguments.classical else {})
+    methods = {arguments.weights: model, "mean colour": mean_fill, "smooth guess": smooth_guess}
+    methods |= CLASSICAL if arguments.classical else {}
     scores = evaluate(methods, tqdm(images, total=count, leave=False, disable=None))
     print(f"{count} {what}, short side {arguments.size}, strokes; PSNR in dB inside the hole (whole picture), SSIM")
     print(f"{'hole':18}" + "".join(f"{f'{low:.0%} to {high:.0%}':>22}" for low, high in BANDS))

@@ -330,7 +330,7 @@ class MISF(nn.Module):
         config, (H, W) = self.config, image.shape[-2:]
         hole = mask >= 0.5
         known = image.masked_fill(hole, 0)
-        guess = smooth_guess(known, hole) if config.guess == "smooth" else known
+        guess = smooth_guess(known, mask) if config.guess == "smooth" else known
         # Two halvings need multiples of 4.
         x = F.pad(torch.cat([guess, hole.to(image)], 1), (0, -W % 4, 0, -H % 4), mode="reflect")
 
@@ -376,30 +376,31 @@ class MISF(nn.Module):
         return trace
 
 
-def smooth_guess(known: Tensor, hole: Tensor, rounds: int = 4) -> Tensor:
+def smooth_guess(image: Tensor, mask: Tensor, rounds: int = 4) -> Tensor:
     """Fill a hole as smoothly as a soap film, coarse to fine.
 
     The picture is halved again and again, each pixel the mean of the known ones; on the way back, the hole is taken
     from the coarser picture, smoothed. (Pull-push, Gortler et al. 1996, with a few rounds of relaxation.)
 
     Args:
-        known: ``(B, 3, H, W)``. hole: ``(B, 1, H, W)`` bool.
+        image: ``(B, 3, H, W)``. mask: ``(B, 1, H, W)``, 1 = hole.
         rounds: how often the hole of each coarser picture is smoothed with a 3×3 mean.
 
     Returns:
         ``(B, 3, H, W)``, known pixels as they were; mid-grey where a picture is all hole.
     """
-    there = (~hole).to(known)
-    if min(known.shape[2:]) == 1:
-        mean = (known * there).sum((2, 3), keepdim=True) / there.sum((2, 3), keepdim=True).clamp(min=1)
+    hole = mask >= 0.5
+    known, there = image.masked_fill(hole, 0), (~hole).to(image)
+    if min(image.shape[2:]) == 1:
+        mean = known.sum((2, 3), keepdim=True) / there.sum((2, 3), keepdim=True).clamp(min=1)
         return torch.where(hole, torch.where(hole.all(3, True).all(2, True), 0.5, mean), known)
     share = F.avg_pool2d(there, 2, ceil_mode=True)
     empty = share == 0
-    half = F.avg_pool2d(known * there, 2, ceil_mode=True) / share.clamp(min=1 / 8)
-    half = smooth_guess(half, empty, rounds)
+    half = F.avg_pool2d(known, 2, ceil_mode=True) / share.clamp(min=1 / 8)
+    half = smooth_guess(half, empty.to(half), rounds)
     for _ in range(rounds):
         half = torch.where(empty, F.avg_pool2d(F.pad(half, (1, 1, 1, 1), mode="replicate"), 3, 1), half)
-    return torch.where(hole, F.interpolate(half, size=known.shape[2:], mode="bilinear"), known)
+    return torch.where(hole, F.interpolate(half, size=image.shape[2:], mode="bilinear"), known)
 
 
 def _identity(kernels: Tensor) -> Tensor:

@@ -165,15 +165,14 @@ def test_softmax_kernels_sum_to_one_in_half_precision_too():
 
 def test_an_untrained_correction_of_the_smooth_guess_is_the_smooth_guess():
     image, mask = picture()
-    hole = mask > 0
     trace = MISF(MISFConfig(guess="smooth", **SMALL)).trace(image, mask)
-    assert torch.equal(trace.decoded, smooth_guess(image.masked_fill(hole, 0), hole))
+    assert torch.equal(trace.decoded, smooth_guess(image, mask))
 
 
 def test_the_smooth_guess_is_a_mean_of_known_pixels_and_keeps_them():
     image, mask = picture(37, 50)
     hole = mask > 0
-    guess = smooth_guess(image.masked_fill(hole, 0), hole)
+    guess = smooth_guess(image, mask)
     assert torch.equal(guess[~hole.expand_as(guess)], image[~hole.expand_as(image)])
     known = image.masked_select(~hole)
     assert known.min() <= guess.min() and guess.max() <= known.max()
@@ -183,7 +182,7 @@ def test_the_smooth_guess_continues_a_ramp_better_than_the_mean_colour():
     ramp = torch.linspace(0, 1, 64).expand(1, 3, 64, 64)
     hole = torch.zeros(1, 1, 64, 64, dtype=torch.bool)
     hole[..., 16:48, 20:44] = True
-    guess = smooth_guess(ramp.masked_fill(hole, 0), hole)
+    guess = smooth_guess(ramp, hole.float())
     error, naive = ((x - ramp)[hole.expand_as(ramp)].abs().mean() for x in (guess, torch.full_like(ramp, 0.5)))
     assert error < 0.5 * naive
 
@@ -191,7 +190,7 @@ def test_the_smooth_guess_continues_a_ramp_better_than_the_mean_colour():
 def test_the_smooth_guess_without_any_known_pixel_is_grey():
     hole = torch.ones(2, 1, 17, 16, dtype=torch.bool)
     hole[1, 0, 0, 0] = False
-    guess = smooth_guess(torch.full((2, 3, 17, 16), 0.2).masked_fill(hole, 0), hole)
+    guess = smooth_guess(torch.full((2, 3, 17, 16), 0.2), hole.float())
     assert (guess[0] == 0.5).all() and torch.allclose(guess[1], torch.tensor(0.2))
 
 
