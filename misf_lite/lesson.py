@@ -9,13 +9,20 @@ import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import torch
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
 
 import misf_lite as ml
+from misf_lite import figures
 from misf_lite.device import explain_device
+
+if TYPE_CHECKING:  # it brings accelerate, which takes a while
+    from misf_lite.training import Progress
 
 NEEDED = ("ipywidgets",)  # beyond the package's own requirements
 # Ten minutes for a cell; and the kernel need not say that it talks to us over plain loopback.
@@ -53,11 +60,7 @@ def play(draw: Callable[..., Axes], **controls) -> None:
     picture = ipywidgets.Image(format="png", layout={"align_self": "flex-start", "max_width": "100%"})
 
     def redraw(_=None) -> None:
-        figure = draw(**{name: control.value for name, control in controls.items()}).figure
-        file = io.BytesIO()
-        figure.savefig(file, format="png")
-        plt.close(figure)
-        picture.value = file.getvalue()
+        picture.value = _png(draw(**{name: control.value for name, control in controls.items()}).figure)
 
     for name, control in controls.items():
         control.description = name
@@ -67,6 +70,48 @@ def play(draw: Callable[..., Axes], **controls) -> None:
     panel = ipywidgets.VBox([*controls.values(), picture])._repr_mimebundle_()
     still = {"image/png": base64.b64encode(picture.value).decode(), "text/plain": "a picture with controls"}
     display({WIDGET: panel[WIDGET]} | still, raw=True)
+
+
+def live(image: Tensor, mask: Tensor, pixel: tuple[int, int]) -> Callable[["Progress"], None]:
+    """For ``train(…, watch=live(…))``: one figure that shows the training and changes in place.
+
+    Outside a notebook it does nothing.
+
+    Args:
+        image: ``(1, 3, H, W)``, filled again after each validation. mask: ``(1, 1, H, W)``, 1 = hole.
+        pixel: row and column whose image-level kernel is shown, if the model has one there.
+    """
+    try:
+        from IPython import get_ipython
+        from IPython.display import Image, display
+    except ImportError:
+        return lambda progress: None
+    if not hasattr(get_ipython(), "kernel"):
+        return lambda progress: None
+    row, column = pixel
+
+    def drawn(history: list[dict], sample: Tensor, kernel: Tensor | None) -> Image:
+        axes = figures.show_training(history, sample, kernel)
+        figures.mark_pixel(axes[2], row, column)
+        return Image(_png(axes[0].figure))
+
+    shown = display(drawn([], figures.with_hole(image, mask), None), display_id=True)
+
+    def watch(progress: "Progress") -> None:
+        device = next(progress.model.parameters()).device
+        trace = progress.model.trace(image.to(device), mask.to(device))
+        kernel = trace.kernels[0][0, 0, :, row, column] if 0 in trace.kernels else None
+        shown.update(drawn(progress.history, trace.composite, kernel))
+
+    return watch
+
+
+def _png(figure: Figure) -> bytes:
+    """The figure as a file, closed: no notebook shows it a second time."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    plt.close(figure)
+    return file.getvalue()
 
 
 SOLUTION = re.compile(r"^([ \t]*)### BEGIN SOLUTION\n.*?^[ \t]*### END SOLUTION[^\n]*", re.MULTILINE | re.DOTALL)
@@ -98,6 +143,7 @@ def run_notebook(notebook: Path, folder: Path, preset: str = "full") -> tuple[Pa
         import nbformat
         import papermill
         from nbconvert import HTMLExporter
+        from nbconvert.preprocessors import CoalesceStreamsPreprocessor
     except ImportError as error:
         raise ImportError(f"{error}: pip install 'misf-lite[notebooks]'") from error
 
@@ -117,6 +163,7 @@ def run_notebook(notebook: Path, folder: Path, preset: str = "full") -> tuple[Pa
                 measured.append(output.text)
             data.pop(WIDGET, None)  # a page has no kernel to move a slider with: it shows the picture beside it
     exporter = HTMLExporter(mathjax_url="", require_js_url="", jquery_url="", exclude_input_prompt=True)
+    exporter.register_preprocessor(CoalesceStreamsPreprocessor, enabled=True)  # of a progress bar only its last state
     page = folder / f"{notebook.stem}.html"
     page.write_text(exporter.from_notebook_node(content)[0], encoding="utf-8")
     return page, pictures, "".join(measured).rstrip()
