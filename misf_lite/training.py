@@ -257,6 +257,7 @@ def train(
             if main:
                 save_weights(run.average.module, folder / "weights.safetensors")
                 say(f"done: {folder / 'weights.safetensors'}")
+        accelerator.wait_for_everyone()  # what the main process has written is there for all
         accelerator.end_training()
         return run.average.module.eval()
 
@@ -535,7 +536,8 @@ def _first_model(config: MISFConfig, recipe: Recipe) -> MISF:
 def _schedule(optimiser: torch.optim.Optimizer, recipe: Recipe) -> torch.optim.lr_scheduler.LRScheduler:
     if recipe.schedule == "constant":
         return torch.optim.lr_scheduler.ConstantLR(optimiser, 1.0)
-    return torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.rate, recipe.steps, pct_start=0.1)
+    rise = 0.1 if recipe.steps != 10 else 0.2  # torch divides by the steps of the rise less one
+    return torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.rate, recipe.steps, pct_start=rise)
 
 
 def _moving_average(decay: float) -> Callable:

@@ -121,6 +121,12 @@ def test_a_run_leaves_weights_that_load_and_a_log(tmp_path):
     assert all(line["loss"] == line["l1"] > 0 and line["images_per_second"] > 0 for line in log)
 
 
+@pytest.mark.parametrize("steps", [1, 2, 10, 11])
+def test_a_run_may_be_short(tmp_path, steps):
+    run(tmp_path, Recipe.toy(steps=steps, crops=(16,), batch=1), every=20)
+    assert (tmp_path / "weights.safetensors").exists()
+
+
 def test_a_complete_run_is_not_trained_further(tmp_path):
     model, steps = run(tmp_path), []
     assert_same(model, run(tmp_path, watch=lambda progress: steps.append(progress.step)))
