@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
+import torch
 from PIL import Image
+from torch import Tensor
 from tqdm import tqdm
 
 from misf_lite import __version__
@@ -183,19 +185,23 @@ def _changes(given: Sequence[str]) -> dict:
     return changes
 
 
+def _held_out(arguments: argparse.Namespace, where: torch.device) -> tuple[list[Tensor], str]:
+    """The pictures to measure on, and what they are."""
+    if arguments.data == "photos":
+        images = [load_photo(path, arguments.size).to(where) for path in photos(arguments.split)]
+        return images, f"{len(images)} photographs of the {arguments.split} split"
+    images = toy_faces(64, arguments.size, 3 * 2**30).to(where).split(1)  # training draws its seeds below 2**31
+    return list(images), f"{len(images)} toy faces"
+
+
 def run_evaluate(arguments: argparse.Namespace) -> None:
     where = device()
     model = _weights(arguments.weights).to(where)
-    if arguments.data == "photos":
-        paths = photos(arguments.split)
-        images, count = (load_photo(path, arguments.size).to(where) for path in paths), len(paths)
-        what = f"photographs of the {arguments.split} split"
-    else:  # training draws its seeds below 2**31
-        images, count, what = toy_faces(64, arguments.size, 3 * 2**30).to(where).split(1), 64, "toy faces"
+    images, what = _held_out(arguments, where)
     methods = {arguments.weights: model, "mean colour": mean_fill, "smooth guess": smooth_guess}
     methods |= CLASSICAL if arguments.classical else {}
-    scores = evaluate(methods, tqdm(images, total=count, leave=False, disable=None))
-    print(f"{count} {what}, short side {arguments.size}, strokes; PSNR in dB inside the hole (whole picture), SSIM")
+    scores = evaluate(methods, tqdm(images, leave=False, disable=None))
+    print(f"{what}, short side {arguments.size}, strokes; PSNR in dB inside the hole (whole picture), SSIM")
     print(f"{'hole':18}" + "".join(f"{f'{low:.0%} to {high:.0%}':>22}" for low, high in BANDS))
     for name, rows in scores.items():
         cells = "".join(f"{row['psnr_hole']:8.2f} ({row['psnr']:.2f}) {row['ssim']:.3f}" for row in rows)
@@ -215,15 +221,10 @@ def run_kernels(arguments: argparse.Namespace) -> None:
         check_output(arguments.output, overwrite=arguments.force)  # before the work, not after it
     where = device()
     model = _weights(arguments.weights).to(where)
-    if arguments.data == "photos":
-        paths = photos(arguments.split)
-        images, count = (load_photo(path, arguments.size).to(where) for path in paths), len(paths)
-        what = f"photographs of the {arguments.split} split"
-    else:  # training draws its seeds below 2**31
-        images, count, what = toy_faces(64, arguments.size, 3 * 2**30).to(where).split(1), 64, "toy faces"
-    rows = kernel_statistics(model, tqdm(images, total=count, leave=False, disable=None))
+    images, what = _held_out(arguments, where)
+    rows = kernel_statistics(model, tqdm(images, leave=False, disable=None))
     side, passes = model.config.kernel_size[0], model.config.passes
-    print(f"{count} {what}, short side {arguments.size}, strokes; {side}×{side} kernels, one pass (of {passes})")
+    print(f"{what}, short side {arguments.size}, strokes; {side}×{side} kernels, one pass (of {passes})")
     print(f"{'hole':18}{'centre share':>14}{f'entropy (≤ {2 * math.log(side):.2f})':>18}{'reach in pixels':>18}")
     for region, row in rows.items():
         print(f"{region:18}{row['centre_share']:14.3f}{row['entropy']:18.2f}{row['reach']:18.2f}")
