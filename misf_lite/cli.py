@@ -22,10 +22,10 @@ from misf_lite.device import device
 from misf_lite.doctor import examine
 from misf_lite.evaluation import evaluate
 from misf_lite.images import check_output, save_image
-from misf_lite.inpainting import inpaint, load_pretrained, load_weights
+from misf_lite.inpainting import find_weights, inpaint
 from misf_lite.masks import BANDS, random_mask
 from misf_lite.metrics import CLASSICAL, mean_fill
-from misf_lite.model import MISF, MISFConfig, smooth_guess
+from misf_lite.model import MISFConfig, smooth_guess
 from misf_lite.training import LOSSES, Recipe, train
 
 PRESETS = ("lite", "toy", "paper")
@@ -150,7 +150,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run_inpaint(arguments: argparse.Namespace) -> None:
     check_output(arguments.output, overwrite=arguments.force)  # before the work, not after it
-    model = _weights(arguments.weights).to(device())
+    model = find_weights(arguments.weights).to(device())
     started = time.perf_counter()
     filled = inpaint(arguments.image, arguments.mask, model, arguments.tile)
     save_image(filled, arguments.output, overwrite=arguments.force)
@@ -163,7 +163,7 @@ def run_train(arguments: argparse.Namespace) -> int:
     given = {name: value for name, value in vars(arguments).items() if name in names and value is not None}
     recipe, changes = getattr(Recipe, preset)(**given), _changes(arguments.set)
     if arguments.start and not arguments.preset:
-        config = replace(_weights(arguments.start).config, **changes)
+        config = replace(find_weights(arguments.start).config, **changes)
     else:
         config = getattr(MISFConfig, preset)(**changes)
     options = {name: getattr(arguments, name) for name in ("every", "keep", "workers", "tensorboard")}
@@ -196,7 +196,7 @@ def _held_out(arguments: argparse.Namespace, where: torch.device) -> tuple[list[
 
 def run_evaluate(arguments: argparse.Namespace) -> None:
     where = device()
-    model = _weights(arguments.weights).to(where)
+    model = find_weights(arguments.weights).to(where)
     images, what = _held_out(arguments, where)
     methods = {arguments.weights: model, "mean colour": mean_fill, "smooth guess": smooth_guess}
     methods |= CLASSICAL if arguments.classical else {}
@@ -220,7 +220,7 @@ def run_kernels(arguments: argparse.Namespace) -> None:
     if arguments.output:
         check_output(arguments.output, overwrite=arguments.force)  # before the work, not after it
     where = device()
-    model = _weights(arguments.weights).to(where)
+    model = find_weights(arguments.weights).to(where)
     images, what = _held_out(arguments, where)
     rows = kernel_statistics(model, tqdm(images, leave=False, disable=None))
     side, passes = model.config.kernel_size[0], model.config.passes
@@ -273,8 +273,3 @@ def run_doctor(arguments: argparse.Namespace) -> int:
         print(f"MISSING    {problem}")
     print("Everything is in place." if not problems else f"{len(problems)} to mend, see above.")
     return 1 if problems else 0
-
-
-def _weights(name: str) -> MISF:
-    """By name if it came along, else by path."""
-    return load_weights(name) if Path(name).suffix else load_pretrained(name)

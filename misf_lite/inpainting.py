@@ -151,6 +151,11 @@ def load_pretrained(name: str = "photos") -> MISF:
     return load_weights(data_folder() / "weights" / f"{name}.safetensors")
 
 
+def find_weights(name: str) -> MISF:
+    """`load_weights` for what has an ending, and so is a path; `load_pretrained` for a name."""
+    return load_weights(name) if Path(name).suffix else load_pretrained(name)
+
+
 def save_weights(model: MISF, path: str | os.PathLike) -> None:
     """Write the model's weights, with its config inside, as safetensors: to a temporary name, then renamed."""
     path = Path(path)

@@ -159,7 +159,12 @@ class MISFConfig:
     @property
     def corrects(self) -> bool:
         """Whether the decoder's output is added to something."""
-        return self.guess != "zero" or (self.image and self.filtered == "input")
+        return self.guess != "zero" or self.adds
+
+    @property
+    def adds(self) -> bool:
+        """Whether the decoder's output is added to the filtered input, after the passes."""
+        return self.image and self.filtered == "input"
 
     @property
     def linked(self) -> bool:
@@ -287,7 +292,7 @@ class Trace:
 
     Attributes:
         image: ``(B, 3, H, W)`` as given. mask: ``(B, 1, H, W)``, 1 = hole.
-        before, after: level -> ``(B, C, h, w)`` before and after the filter.
+        before, after: level -> ``(B, C, h, w)`` before and after the filter (the image: its last pass).
         kernels: level -> ``(B, G, N², h, w)``.
         decoded: ``(B, 3, H, W)`` in [0, 1], the decoder's picture; what the decoder adds where the input is filtered;
             None where there is no SIFB.
@@ -350,10 +355,9 @@ class MISF(nn.Module):
                     f = filtered(level, f, self.kpb.kernels(level, e))
 
         decoded = self.sifb.decoder(f)[..., :H, :W] if self.sifb else None
-        adds = config.image and config.filtered == "input"
-        if decoded is not None and not adds:
+        if decoded is not None and not config.adds:
             decoded = _into_range(guess + decoded if config.guess == "smooth" else decoded)
-        y = guess if adds else decoded
+        y = guess if config.adds else decoded
         if config.image:
             kernels = self.kpb.kernels(0, e)[..., :H, :W]
             if config.filtered != "decoded":  # known pixels are real, and stay as they are
@@ -361,7 +365,7 @@ class MISF(nn.Module):
                 kernels = torch.where(hole[:, None], kernels, _identity(kernels))
             for _ in range(config.passes):
                 y = filtered(0, y, kernels)
-        if adds and decoded is not None:
+        if config.adds and decoded is not None:
             y = torch.where(hole, y + decoded, y)
         if trace is not None:
             trace.decoded = decoded

@@ -32,7 +32,7 @@ from misf_lite.datasets import load_photo, open_data, open_masks, toy_faces
 from misf_lite.device import explain_device
 from misf_lite.evaluation import evaluate
 from misf_lite.images import to_tensor
-from misf_lite.inpainting import load_pretrained, load_weights, save_weights
+from misf_lite.inpainting import find_weights, save_weights
 from misf_lite.losses import (
     Features,
     PatchDiscriminator,
@@ -406,7 +406,7 @@ class Objective:
             self.judge, self.optimiser = accelerator.prepare(self.discriminator, self.optimiser)
 
     def __call__(self, output: Tensor, image: Tensor, mask: Tensor) -> dict[str, Tensor]:
-        """``loss``, the weighted sum, and each of the losses. All but L1 look at the picture with its hole filled."""
+        """``loss``, the weighted sum, and each of the losses. The last three see the picture filled."""
         filled = torch.where(mask >= 0.5, output, image)
         losses = {}
         if "l1" in self.weights:
@@ -441,7 +441,7 @@ class Batches(Dataset):
 
     Args:
         pictures: PIL images; None draws toy faces.
-        masks: from `misf_lite.masks.open_masks`; None draws random ones.
+        masks: from `misf_lite.datasets.open_masks`; None draws random ones.
         rank, processes: which share of how many.
     """
 
@@ -527,7 +527,7 @@ def _accelerator(recipe: Recipe, folder: Path, tensorboard: bool) -> tuple[Accel
 def _first_model(config: MISFConfig, recipe: Recipe) -> MISF:
     if recipe.start is None:
         return MISF(config)
-    model = load_weights(recipe.start) if Path(recipe.start).suffix else load_pretrained(recipe.start)
+    model = find_weights(recipe.start)
     if model.config != config:
         raise ValueError(f"{recipe.start} has another architecture: {model.config}; asked for was {config}")
     return model
