@@ -143,9 +143,12 @@ def pretrained() -> list[str]:
 def load_pretrained(name: str = "photos") -> MISF:
     """A trained model in eval mode on the CPU, from the files that come with the project; no network is used.
 
+    ``"toy"`` is another name for ``"misf"``, the whole model on toy faces.
+
     Raises:
         ValueError: no such weights; the message lists those there are.
     """
+    name = "misf" if name == "toy" else name
     if name not in pretrained():
         raise ValueError(f"there are no weights called {name!r}: choose one of {', '.join(pretrained()) or '(none)'}")
     return load_weights(data_folder() / "weights" / f"{name}.safetensors")

@@ -31,7 +31,7 @@ def test_the_guess_is_a_spline_in_tension(tension):
     waves = torch.linspace(0, 3, 30).sin()[:, None] * torch.linspace(0, 4, 41).cos() * 0.4 + 0.5
     image, mask = waves.expand(1, 3, 30, 41), random_mask((30, 41), (0.2, 0.4), "blobs", 3)
     expected = solved(waves.double().numpy(), mask[0, 0].numpy() > 0, tension)
-    guess = smooth_guess(image.double(), mask, tension, steps=(400, 50))
+    guess = smooth_guess(image.double(), mask, tension, cycles=60)
     np.testing.assert_allclose(guess[0, 1].numpy(), expected.clip(0, 1), atol=1e-6)
 
 
