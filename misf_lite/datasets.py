@@ -343,12 +343,12 @@ def toy_faces(n: int, size: int = 64, seed: int = 0) -> Tensor:
     # The head's own coordinates: x to the right, y down, the head about one unit high; -1 … 1 is the picture.
     ticks = (torch.arange(size) + 0.5) / size * 2 - 1
     Y, X = torch.meshgrid(ticks, ticks, indexing="ij")
-    roll, scale = vary(-0.2, 0.2), vary(0.9, 1.1)
-    dx, dy = X - vary(-0.12, 0.12), Y - vary(-0.05, 0.12)
+    roll, scale = vary(-0.12, 0.12), vary(0.95, 1.08)
+    dx, dy = X - vary(-0.06, 0.06), Y - vary(-0.03, 0.06)
     x = (dx * roll.cos() + dy * roll.sin()) / scale
     y = (dy * roll.cos() - dx * roll.sin()) / scale
     pixel = 2 / size / scale
-    turn = vary(-0.08, 0.08)  # the face looks left or right: its parts shift together
+    turn = vary(-0.06, 0.06)  # the face looks left or right: its parts shift together
 
     def ellipse(cx, cy, rx, ry) -> Tensor:
         """Distance to an ellipse, negative inside (exact for circles)."""
