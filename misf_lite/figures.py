@@ -141,7 +141,7 @@ def show_where(parts: Collection[str], ax: Axes | None = None, notes: Mapping[st
             below, gap = y == bottom, height / 2 + 0.08
             up = "top" if below else "bottom"
             ax.text(x, y - gap if below else y + gap, note, ha="center", va=up, color="0.15", fontsize=8)
-    above = 6.5 if notes else 6.2
+    above = 6.9 if notes else 6.2
     ax.text(2.7, above, "SIFB: filters", ha="left", va="bottom", color="0.3", fontsize=10)
     ax.text(2.7, 6 - above, "KPB: predicts the kernels", ha="left", va="top", color="0.3", fontsize=10)
     ax.set(xlim=(-0.1, 16.3), ylim=(5.4 - above, above + 0.7), aspect="equal")
