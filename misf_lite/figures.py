@@ -62,7 +62,7 @@ PARTS = (
 )  # fmt: skip
 
 
-def show_where(parts: Collection[str], ax: Axes | None = None) -> Axes:
+def show_where(parts: Collection[str], ax: Axes | None = None, notes: Mapping[str, str] | None = None) -> Axes:
     """Where a lesson is in the whole of MISF: its data flow, the given parts in colour and the rest pale.
 
     The upper row filters (SIFB), the lower one predicts the kernels (KPB)::
@@ -73,9 +73,11 @@ def show_where(parts: Collection[str], ax: Axes | None = None) -> Axes:
 
     Args:
         parts: any of `PARTS`: the names in the drawing above.
+        notes: what to write beside a box, such as a shape: I, F1, F2, F3, D (SIFB's decoder), O (the output), E1, E2,
+            E3, K3, KD (KPB's decoder) or K -> a short text.
 
     Raises:
-        ValueError: a part that is not one of them.
+        ValueError: a part that is not one of them, or a note on no box.
     """
     if unknown := set(parts) - set(PARTS):
         raise ValueError(f"unknown part {sorted(unknown)[0]!r}: choose from {', '.join(PARTS)}")
@@ -98,6 +100,9 @@ def show_where(parts: Collection[str], ax: Axes | None = None) -> Axes:
         "KD": ("kernel decoder", "decoder", 10.5, bottom, 2.1, 1.4, red),
         "K": ("image kernels", "$K$", 13.2, middle, 1.0, 1.0, red),
     }
+    notes = notes or {}
+    if unknown := set(notes) - set(nodes):
+        raise ValueError(f"no box {sorted(unknown)[0]!r} to write on: choose from {', '.join(nodes)}")
     for name, (part, label, x, y, width, height, colour) in nodes.items():
         on = part in parts
         round_ = "round,pad=0,rounding_size=" + ("0.5" if name in ("SF", "IF") else "0.12")
@@ -128,9 +133,18 @@ def show_where(parts: Collection[str], ax: Axes | None = None) -> Axes:
     for part, (x, y, across, along) in captions.items():
         ink, weight = ("black", "bold") if part in parts else ("0.45", "normal")
         ax.text(x, y, part.replace(" ", "\n"), ha=across, va=along, color=ink, fontweight=weight, fontsize=10)
-    ax.text(2.7, 6.2, "SIFB: filters", ha="left", va="bottom", color="0.3", fontsize=10)
-    ax.text(2.7, -0.2, "KPB: predicts the kernels", ha="left", va="top", color="0.3", fontsize=10)
-    ax.set(xlim=(-0.1, 16.3), ylim=(-0.8, 6.9), aspect="equal")
+    for name, note in notes.items():
+        _, _, x, y, width, height, _ = nodes[name]
+        if name in ("K3", "K"):  # under the caption
+            ax.text(x + 0.7, y - 0.6, note, ha="left", va="top", color="0.15", fontsize=8)
+        else:
+            below, gap = y == bottom, height / 2 + 0.08
+            up = "top" if below else "bottom"
+            ax.text(x, y - gap if below else y + gap, note, ha="center", va=up, color="0.15", fontsize=8)
+    above = 6.9 if notes else 6.2
+    ax.text(2.7, above, "SIFB: filters", ha="left", va="bottom", color="0.3", fontsize=10)
+    ax.text(2.7, 6 - above, "KPB: predicts the kernels", ha="left", va="top", color="0.3", fontsize=10)
+    ax.set(xlim=(-0.1, 16.3), ylim=(5.4 - above, above + 0.7), aspect="equal")
     ax.set_axis_off()
     return ax
 
@@ -183,10 +197,10 @@ def show_training(
 
 
 def show_cells(grid: np.ndarray, ax: Axes | None = None, title: str = "", **colours) -> Axes:
-    """A small grid of numbers, coloured, with the numbers in the cells up to 7×7. ``colours`` go to ``imshow``."""
+    """A small grid of numbers, coloured, with the numbers in the cells up to 8×8. ``colours`` go to ``imshow``."""
     ax = new_row(1, width=3)[0] if ax is None else ax
     shown = ax.imshow(grid, interpolation="nearest", **colours)
-    if max(grid.shape) <= 7:
+    if max(grid.shape) <= 8:
         for (row, column), value in np.ndenumerate(grid):
             red, green, blue, _ = shown.to_rgba(value)
             dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5

@@ -104,3 +104,10 @@ def test_where_we_are_colours_the_parts_it_is_given_and_leaves_the_rest_pale():
 def test_a_part_of_misf_that_does_not_exist_is_named_with_those_that_do():
     with pytest.raises(ValueError, match=r"unknown part 'kernels': choose from input, .*, image kernels"):
         figures.show_where(["kernels"])
+
+
+def test_where_we_are_takes_notes_beside_its_boxes():
+    ax = figures.show_where(figures.PARTS, notes={"F2": "16×32×32", "K": "1×25×64×64"})
+    assert {"16×32×32", "1×25×64×64"} <= set(numbers(ax))
+    with pytest.raises(ValueError, match="no box 'F4'"):
+        figures.show_where(figures.PARTS, notes={"F4": "?"})
