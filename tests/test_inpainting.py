@@ -290,7 +290,7 @@ def test_a_config_field_from_another_version_is_refused(model, saved):
 
 
 def test_unknown_weights_are_refused_with_the_names_there_are():
-    with pytest.raises(ValueError, match=r"choose one of .*photos.*toy"):
+    with pytest.raises(ValueError, match=r"choose one of .*misf.*photos"):
         ml.load_pretrained("faces")
 
 
