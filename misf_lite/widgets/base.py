@@ -10,6 +10,7 @@ import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import anywidget
 import matplotlib
@@ -41,6 +42,19 @@ class Widget(anywidget.AnyWidget):
     """A widget that leaves a picture where nothing can run: `still` draws it."""
 
     summary = "a widget of misf_lite"
+    _made_by: ClassVar[dict[str, tuple[str, list["Widget"]]]] = {}  # cell id -> run of the cell, its widgets
+
+    def __init__(self, **traits) -> None:
+        super().__init__(**traits)
+        cell, run = _running_cell()
+        if cell is None:
+            return
+        last, widgets = self._made_by.get(cell, ("", []))
+        if last != run:  # left open, they would take their megabytes again with each run, until no reload finds any
+            for widget in widgets:
+                widget.close()
+            widgets = []
+        self._made_by[cell] = run, [*widgets, self]
 
     def still(self) -> Figure:
         raise NotImplementedError
@@ -51,6 +65,17 @@ class Widget(anywidget.AnyWidget):
         self.still().savefig(file, format="png")
         picture = {"image/png": base64.b64encode(file.getvalue()).decode(), "text/plain": self.summary}
         return data | picture, metadata
+
+
+def _running_cell() -> tuple[str | None, str]:
+    """Which cell of a notebook is running, and which run of it this is; None where there is no notebook."""
+    try:
+        from IPython import get_ipython
+
+        parent = get_ipython().get_parent()
+        return parent["metadata"].get("cellId"), parent["header"]["msg_id"]
+    except (ImportError, AttributeError, KeyError, LookupError):  # no IPython, none running, or a plain one
+        return None, ""
 
 
 def new_figure(width: float, height: float) -> Figure:

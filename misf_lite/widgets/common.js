@@ -29,7 +29,7 @@ body[data-jp-theme-light="false"] .misf, body.vscode-dark .misf, html[theme="dar
 .misf figcaption { color: var(--ink); margin-bottom: 2px; }
 .misf .soft { color: var(--soft); }
 .misf .swatch { display: inline-block; width: 1.1em; height: 1.1em; border: 1px solid var(--line); vertical-align: -.2em; }
-.misf .sums { display: grid; gap: 4px 6px; align-items: center; justify-content: start; overflow-x: auto; max-width: 100%; }
+.misf .sums { display: grid; gap: 4px; align-items: center; justify-content: start; overflow-x: auto; max-width: 100%; }
 .misf .sums canvas { display: block; }
 .misf output { font-variant-numeric: tabular-nums; }
 .misf .heard { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
@@ -188,7 +188,7 @@ function frame() {
   };
 }
 
-const cellPixels = (N) => Math.max(12, Math.min(34, Math.floor(150 / N)));
+const cellPixels = (N) => ({ 1: 34, 3: 34, 5: 26, 7: 24 })[N] || 14; // from 9 up there is no room for numbers
 
 /** N×N numbers in coloured cells; the centre framed, cells of the hole framed in its colour. */
 function cells(label, N) {

@@ -105,8 +105,8 @@ function render({ model, el }) {
     if (!keep) channel = 0;
     const names = channelsShown();
     grid.style.gridTemplateColumns = "repeat(7, auto)";
-    grid.replaceChildren(...["", "kernel", "", "its window", "", "products", "sum"].map((text) => element("span", { className: "soft", textContent: text })));
-    right.style.cssText = `flex: 1 1 ${3 * cellPixels(level.N) * level.N + 205}px; min-width: 0`;
+    grid.replaceChildren(...["", "kernel", "", "its window", "", "products", "Σ sum"].map((text) => element("span", { className: "soft", textContent: text })));
+    right.style.cssText = `flex: 1 1 ${3 * cellPixels(level.N) * level.N + 170}px; min-width: 0`;
     rows = names.map((_, i) => {
       const colour = level.number ? "channel" : COLOURS[i];
       const row = {
@@ -114,7 +114,7 @@ function render({ model, el }) {
         kernel: cells(`kernel, ${colour}`, level.N), patch: cells(`window, ${colour}`, level.N),
         products: cells(`products, ${colour}`, level.N), sum: element("output", { className: "sum" }),
       };
-      grid.append(row.name, row.kernel.canvas, "×", row.patch.canvas, "=", row.products.canvas, element("span", {}, "Σ = ", row.sum));
+      grid.append(row.name, row.kernel.canvas, "×", row.patch.canvas, "=", row.products.canvas, row.sum);
       return row;
     });
     setChannel(channel);

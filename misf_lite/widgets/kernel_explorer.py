@@ -235,7 +235,7 @@ def _maps(kernels: Tensor, mask: Tensor | None, N: int, dilation: int, padding: 
     ]  # fmt: skip
 
 
-def start_pixel(image: Tensor, mask: Tensor | None, pixel: tuple[int, int] | None) -> tuple[int, int]:
+def start_pixel(image: Tensor, mask: Tensor | None, pixel: tuple[int, int] | None = None) -> tuple[int, int]:
     """The pixel given, if it lies in the picture; where none is, one at the border of the hole."""
     H, W = image.shape[2:]
     if pixel is None:
