@@ -393,9 +393,9 @@ def test_an_own_picture_is_loaded_and_filled_and_its_mask_can_be_saved(lab, tmp_
     for what in ("mask", "filled picture"):
         with lab.expect_download() as download:
             painter.get_by_role("button", name=f"save {what}").click()
-        saved = Image.open(download.value.path())
-        assert saved.size == (512, 341)
-        assert what != "mask" or set(saved.convert("L").tobytes()) == {0, 255}
+        with Image.open(download.value.path()) as saved:
+            assert saved.size == (512, 341)
+            assert what != "mask" or set(saved.convert("L").tobytes()) == {0, 255}
 
 
 def test_a_click_on_a_feature_shows_its_kernel_in_the_explorer(lab, expected):
@@ -459,8 +459,12 @@ def test_after_many_runs_and_a_reload_of_the_page_the_widgets_are_back(lab, expe
     lab.evaluate("jupyterapp.commands.execute('docmanager:save')")
     lab.reload()
     lab.wait_for_selector(".misf-explorer", state="attached")
+    for kind in ("painter", "explorer", "features", "ablation"):
+        show(lab, kind)
     check_hover(show(lab, "explorer"), expected)
     assert shown(picture_of(show(lab, "painter"))) == before
+    # On a busy machine JupyterLab looks for widgets before the kernel has told of them, says so, and looks again.
+    WRONG[:] = [said for said in WRONG if "widget model not found" not in said]
 
 
 def test_after_a_restart_of_the_kernel_hovering_goes_on_and_the_notebook_runs_again(lab, expected):

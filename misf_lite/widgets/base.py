@@ -57,6 +57,7 @@ class Widget(anywidget.AnyWidget):
         self._made_by[cell] = run, [*widgets, self]
 
     def still(self) -> Figure:
+        """A picture of the widget as it is now."""
         raise NotImplementedError
 
     def _repr_mimebundle_(self, **kwargs) -> tuple[dict, dict]:

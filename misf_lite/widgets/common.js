@@ -11,6 +11,7 @@ body[data-jp-theme-light="false"] .misf, body.vscode-dark .misf, html[theme="dar
 .misf p { margin: 4px 0; }
 .misf h4 { font-size: 13px; font-weight: 600; margin: 6px 0 2px; }
 .misf .bar { display: flex; flex-wrap: wrap; gap: 6px 14px; align-items: center; margin-bottom: 6px; }
+.misf .bar .bar { margin: 0; }
 .misf .bar label { display: inline-flex; gap: 6px; align-items: center; }
 .misf .columns { display: flex; flex-wrap: wrap; gap: 8px 20px; align-items: flex-start; }
 .misf select, .misf button { font: inherit; padding: 2px 8px; border: 1px solid var(--line); border-radius: 4px;
@@ -113,7 +114,7 @@ const number = (value, digits = 2) => {
   const text = value.toFixed(digits);
   return Number(text) === 0 ? "0" : text.replace("-", "−");
 };
-const signed = (value, digits = 3) => (value < 0 ? "−" : "+") + Math.abs(value).toFixed(digits);
+const signed = (value, digits = 3) => (Number(value.toFixed(digits)) < 0 ? "−" : "+") + Math.abs(value).toFixed(digits);
 const percent = (value) => `${(100 * value).toFixed(value > 0 && value < 0.1 ? 1 : 0)} %`;
 
 /** A picture with marks over it that scale with it: {node, canvas, marks, draw, at}. */
@@ -204,7 +205,7 @@ function cells(label, N) {
       context.clearRect(0, 0, side, side);
       context.textAlign = "center";
       context.textBaseline = "middle";
-      context.font = `${Math.min(11, pixels * 0.33)}px system-ui, sans-serif`;
+      context.font = `${Math.min(11, pixels * 0.3)}px system-ui, sans-serif`;
       for (let t = 0; t < N * N; t++) {
         const x = 1 + (t % N) * pixels, y = 1 + Math.floor(t / N) * pixels, e = entry(values[t], low, high);
         const [r, g, b] = [colours[e], colours[e + 1], colours[e + 2]];

@@ -79,11 +79,10 @@ function render({ model, el }) {
   const heading = element("h4"), facts = element("p", { className: "soft" });
   const grid = element("div", { className: "sums" }), outcome = element("p", { className: "outcome" });
   const pinned = element("div", { className: "columns pinned" });
-  const left = element("div", {}, view.node,
-    element("p", { className: "soft" }, "Point at a pixel. Click, or press Enter, to pin it: two pins can be compared."),
-    element("div", { className: "bar" }, pinButton, unpinButton));
-  left.style.cssText = "flex: 1 1 240px; max-width: 400px; min-width: 0";
-  const right = element("div", {}, heading, grid, outcome, facts, pinned);
+  const left = element("div", {}, view.node);
+  left.style.cssText = "flex: 1 1 240px; max-width: 360px; min-width: 0";
+  const right = element("div", {}, heading, grid, outcome, facts,
+    element("div", { className: "bar" }, pinButton, unpinButton, element("span", { className: "soft" }, "A click pins, too: two pins can be compared.")), pinned);
   box.append(element("div", { className: "columns" }, left, right));
 
   /** Feature pixels are larger than pixels: position of this one in the level. */
@@ -152,7 +151,7 @@ function render({ model, el }) {
 
   /** Arrows from pixels to where their kernels look on average, on a grid; the longest possible reaches the next. */
   function arrowPath() {
-    const [h, w] = level.size, step = Math.max(1, Math.round(Math.max(h, w) / 32)), s = level.scale;
+    const [h, w] = level.size, step = Math.max(1, Math.round(Math.max(h, w) / 24)), s = level.scale;
     const dy = level.maps.find((m) => m.name === "dy"), dx = level.maps.find((m) => m.name === "dx");
     const longest = ((level.N - 1) / 2) * level.dilation || 1, size = (step * s) / longest;
     let path = "";
