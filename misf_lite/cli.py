@@ -21,11 +21,12 @@ from misf_lite.datasets import load_photo, photos, toy_faces
 from misf_lite.device import device
 from misf_lite.doctor import examine
 from misf_lite.evaluation import evaluate
+from misf_lite.guess import smooth_guess
 from misf_lite.images import check_output, save_image
 from misf_lite.inpainting import find_weights, inpaint
 from misf_lite.masks import BANDS, random_mask
 from misf_lite.metrics import CLASSICAL, mean_fill
-from misf_lite.model import MISFConfig, smooth_guess
+from misf_lite.model import MISFConfig
 from misf_lite.training import LOSSES, Recipe, train
 
 PRESETS = ("lite", "toy", "paper")

@@ -4,14 +4,14 @@ The hole is orange, a chosen pixel is marked in pink; kernels are red where posi
 zero, with numbers in the cells when they fit.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
@@ -54,6 +54,85 @@ def new_row(columns: int, aspect: float = 1.0, width: float = 8) -> np.ndarray:
     """A new figure with a row of axes, each ``aspect`` times as high as it is wide; ``width`` in inches for all."""
     figure = plt.figure(figsize=(width, width / columns * aspect + 0.4), layout="constrained")
     return np.atleast_1d(figure.subplots(1, columns))
+
+
+PARTS = (
+    "input", "encoder", "semantic filter", "decoder", "image filter", "output",
+    "kernel encoder", "link", "semantic kernels", "kernel decoder", "image kernels",
+)  # fmt: skip
+
+
+def show_where(parts: Collection[str], ax: Axes | None = None) -> Axes:
+    """Where a lesson is in the whole of MISF: its data flow, the given parts in colour and the rest pale.
+
+    The upper row filters (SIFB), the lower one predicts the kernels (KPB)::
+
+        input -> encoder (F1 F2 F3) ------> semantic filter -> decoder -----> image filter -> output
+                         | link                  ^                                 ^
+        input -> kernel encoder (E1 E2 E3) -> semantic kernels (K3); kernel decoder -> image kernels (K)
+
+    Args:
+        parts: any of `PARTS`: the names in the drawing above.
+
+    Raises:
+        ValueError: a part that is not one of them.
+    """
+    if unknown := set(parts) - set(PARTS):
+        raise ValueError(f"unknown part {sorted(unknown)[0]!r}: choose from {', '.join(PARTS)}")
+    ax = plt.figure(figsize=(8, 3.7), layout="constrained").subplots() if ax is None else ax
+    blue, red, green = LINES
+    top, middle, bottom = 5.0, 3.0, 1.0
+    nodes = {  # name: part, what is written on it, where, width, height, colour
+        "I": ("input", "image\n+ mask", 1.0, middle, 1.9, 1.5, "0.25"),
+        "F1": ("encoder", "$F_1$", 3.2, top, 0.9, 1.7, blue),
+        "F2": ("encoder", "$F_2$", 4.6, top, 0.9, 1.4, blue),
+        "F3": ("encoder", "$F_3$", 6.0, top, 0.9, 1.1, blue),
+        "SF": ("semantic filter", "⊛", 8.1, top, 1.0, 1.0, blue),
+        "D": ("decoder", "decoder", 10.5, top, 2.1, 1.4, blue),
+        "IF": ("image filter", "⊛", 13.2, top, 1.0, 1.0, blue),
+        "O": ("output", r"$\hat{I}$", 15.4, top, 1.4, 1.5, "0.25"),
+        "E1": ("kernel encoder", "$E_1$", 3.2, bottom, 0.9, 1.7, red),
+        "E2": ("kernel encoder", "$E_2$", 4.6, bottom, 0.9, 1.4, red),
+        "E3": ("kernel encoder", "$E_3$", 6.0, bottom, 0.9, 1.1, red),
+        "K3": ("semantic kernels", "$K_3$", 8.1, middle, 1.0, 1.0, red),
+        "KD": ("kernel decoder", "decoder", 10.5, bottom, 2.1, 1.4, red),
+        "K": ("image kernels", "$K$", 13.2, middle, 1.0, 1.0, red),
+    }
+    for name, (part, label, x, y, width, height, colour) in nodes.items():
+        on = part in parts
+        round_ = "round,pad=0,rounding_size=" + ("0.5" if name in ("SF", "IF") else "0.12")
+        box = FancyBboxPatch((x - width / 2, y - height / 2), width, height, boxstyle=round_, linewidth=1.5,
+                             facecolor=colour if on else "0.96", edgecolor=colour if on else "0.75")  # fmt: skip
+        ax.add_patch(box)
+        size = 16 if label == "⊛" else 13 if label.startswith("$") else 11
+        ax.text(x, y, label, ha="center", va="center", color="white" if on else "0.45", fontsize=size)
+    flows = "I F1,F1 F2,F2 F3,F3 SF,SF D,D IF,IF O,I E1,E1 E2,E2 E3,E3 K3,K3 SF,E3 KD,KD K,K IF,F2 E3"
+    for flow in flows.split(","):
+        start, end = (nodes[name] for name in flow.split())
+        (_, _, x0, y0, w0, h0, _), (_, _, x1, y1, w1, h1, _) = start, end
+        link, upright = flow == "F2 E3", x0 == x1
+        on = "link" in parts if link else start[0] in parts and end[0] in parts
+        tail = (x0, y0 + h0 / 2 if y1 > y0 else y0 - h0 / 2) if upright or link else (x0 + w0 / 2, y0)
+        head = (x1, y1 - h1 / 2 if y1 > y0 else y1 + h1 / 2) if upright or link else (x1 - w1 / 2, y1)
+        colour = "0.75" if not on else green if link else "0.15"
+        arrow = FancyArrowPatch(tail, head, arrowstyle="-|>", mutation_scale=11, shrinkA=1, shrinkB=1,
+                                linewidth=2.2 if on else 1.2, color=colour)  # fmt: skip
+        ax.add_patch(arrow)
+    captions = {  # where, and how it is aligned
+        "semantic filter": (8.1, 5.7, "center", "bottom"),
+        "image filter": (13.2, 5.7, "center", "bottom"),
+        "semantic kernels": (8.8, middle, "left", "center"),
+        "image kernels": (13.9, middle, "left", "center"),
+        "link": (5.0, middle, "right", "center"),
+    }
+    for part, (x, y, across, along) in captions.items():
+        ink, weight = ("black", "bold") if part in parts else ("0.45", "normal")
+        ax.text(x, y, part.replace(" ", "\n"), ha=across, va=along, color=ink, fontweight=weight, fontsize=10)
+    ax.text(2.7, 6.2, "SIFB: filters", ha="left", va="bottom", color="0.3", fontsize=10)
+    ax.text(2.7, -0.2, "KPB: predicts the kernels", ha="left", va="top", color="0.3", fontsize=10)
+    ax.set(xlim=(-0.1, 16.3), ylim=(-0.8, 6.9), aspect="equal")
+    ax.set_axis_off()
+    return ax
 
 
 def show_kernel(kernel: Tensor, ax: Axes | None = None, title: str = "kernel", limit: float | None = None) -> Axes:

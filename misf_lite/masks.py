@@ -153,8 +153,8 @@ def _brush(
     """When a wandering brush first covers each pixel; pixels it never covers follow, the nearest first."""
     side, steps = min(H, W), []
     # Strokes overlap: a share s needs -ln(1 - s) of paint, and some to spare.
-    painted, enough = 0.0, -2.5 * math.log(1.02 - share)
-    while painted < enough and len(steps) < 20_000:
+    painted, enough = 0.0, -2.5 * math.log(1 - 0.98 * share)
+    while not steps or (painted < enough and len(steps) < 20_000):
         width, length = rng.uniform(*widths), rng.uniform(0.06, 0.14)
         y, x = rng.uniform(0, 1, 2) * (H / side, W / side)
         angle = rng.uniform(0, 2 * math.pi)

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from misf_lite.filtering import filter2d
+from misf_lite.guess import smooth_guess
 
 FILTERED = ("input", "decoded", "composite")
 GUESSES = ("zero", "smooth")
@@ -42,7 +43,7 @@ class MISFConfig:
         passes: how often the image is filtered with the same kernels: known pixels reach ``passes * (N // 2)`` pixels
             far into the hole.
         guess: what the branches see in the hole, and what the decoder corrects: ``"zero"`` (the paper's) or
-            ``"smooth"``, see `smooth_guess`.
+            ``"smooth"``, see `misf_lite.guess`.
         kernel_size: N, odd; *per level*.
         kernel_groups: kernels per pixel: 1 is shared by all channels, None one for each; *per level*.
         kernel_norm: ``"raw"`` kernels may be negative and have any sum, ``"softmax"`` ones are positive and sum to 1;
@@ -50,7 +51,7 @@ class MISFConfig:
         dilation: distance between taps; *per level*.
         norm: ``"instance"`` or ``"none"``, after each convolution.
         width: channels of F1 and E1; F2 has twice, F3 four times as many.
-        blocks: residual blocks in the middle of each branch.
+        blocks: residual blocks in the middle of SIFB and of KPB: one number for both, or one for each.
         outer_kernel: size of the first and the last convolutions, odd.
 
     Raises:
@@ -70,7 +71,7 @@ class MISFConfig:
     dilation: int | tuple[int, ...] = 1
     norm: str = "instance"
     width: int = 64
-    blocks: int = 8
+    blocks: int | tuple[int, int] = 8
     outer_kernel: int = 7
 
     @classmethod
@@ -89,7 +90,7 @@ class MISFConfig:
             "kernel_norm": ("softmax", "raw", "raw", "raw"),
             "norm": "none",
             "width": 16,
-            "blocks": 4,
+            "blocks": (2, 1),
             "outer_kernel": 3,
         }
         return cls(**lite | changes)
@@ -116,8 +117,12 @@ class MISFConfig:
             if name != "kernel_norm":
                 value = tuple(None if v is None and name == "kernel_groups" else _whole(v, name) for v in value)
             object.__setattr__(self, name, value)
-        for name in ("passes", "width", "blocks", "outer_kernel"):
+        for name in ("passes", "width", "outer_kernel"):
             object.__setattr__(self, name, _whole(getattr(self, name), name))
+        blocks = self.blocks if isinstance(self.blocks, list | tuple) else (self.blocks,) * 2
+        if len(blocks) != 2:
+            raise ValueError(f"blocks takes one number, or two: (SIFB, KPB); got {blocks}")
+        object.__setattr__(self, "blocks", tuple(_whole(n, "blocks") for n in blocks))
         levels = self.semantic_levels
         levels = levels if isinstance(levels, list | tuple | set) else (levels,)
         levels = {_whole(level, "semantic_levels") for level in levels}
@@ -138,7 +143,7 @@ class MISFConfig:
         check(all(d >= 1 for d in self.dilation), "dilation", "1 or more")
         check(self.norm in ("none", "instance"), "norm", "'none' or 'instance'")
         check(self.width >= 1, "width", "1 or more")
-        check(self.blocks >= 0, "blocks", "0 or more")
+        check(min(self.blocks) >= 0, "blocks", "0 or more")
         check(self.outer_kernel >= 1 and self.outer_kernel % 2 == 1, "outer_kernel", "odd, from 1 up")
         for level in self.levels:
             groups, channels = self.kernel_groups[level], self.channels(level)
@@ -165,6 +170,11 @@ class MISFConfig:
     def adds(self) -> bool:
         """Whether the decoder's output is added to the filtered input, after the passes."""
         return self.image and self.filtered == "input"
+
+    @property
+    def bends(self) -> bool:
+        """Whether every pass gives back what equal taps would take from the smooth guess."""
+        return self.adds and self.guess == "smooth" and self.kernel_norm[0] == "softmax"
 
     @property
     def linked(self) -> bool:
@@ -227,11 +237,11 @@ def encoder(c_extra: int, config: MISFConfig) -> nn.ModuleList:
     )
 
 
-def decoder(c_out: int, dilation: int, config: MISFConfig) -> nn.Sequential:
+def decoder(c_out: int, blocks: int, dilation: int, config: MISFConfig) -> nn.Sequential:
     """From level 3 back to the image's size: residual blocks, two steps up, the last convolution."""
     w = config.width
     return nn.Sequential(
-        *(Residual(4 * w, dilation, config) for _ in range(config.blocks)),
+        *(Residual(4 * w, dilation, config) for _ in range(blocks)),
         up(4 * w, 2 * w, config),
         up(2 * w, w, config),
         nn.Conv2d(w, c_out, config.outer_kernel, padding=config.outer_kernel // 2),
@@ -249,7 +259,9 @@ class KernelPredictionBranch(nn.Module):
         self.heads = nn.ModuleDict()
         for level in config.levels:
             taps = (config.kernel_groups[level] or config.channels(level)) * config.kernel_size[level] ** 2
-            self.heads[str(level)] = nn.Conv2d(config.channels(level), taps, 1) if level else decoder(taps, 1, config)
+            self.heads[str(level)] = (
+                nn.Conv2d(config.channels(level), taps, 1) if level else decoder(taps, config.blocks[1], 1, config)
+            )
             self._start(level)
 
     def _start(self, level: int) -> None:
@@ -276,7 +288,7 @@ class SemanticImageFilteringBranch(nn.Module):
     def __init__(self, config: MISFConfig) -> None:
         super().__init__()
         self.encoder = encoder(0, config)
-        self.decoder = decoder(3, 2, config)  # the paper's dilation 2: sees past the rim of the hole
+        self.decoder = decoder(3, config.blocks[0], 2, config)  # the paper's dilation 2: sees past the rim of the hole
         last = self.decoder[-1]
         if config.corrects:  # start with nothing to add
             nn.init.zeros_(last.weight)
@@ -294,6 +306,8 @@ class Trace:
         image: ``(B, 3, H, W)`` as given. mask: ``(B, 1, H, W)``, 1 = hole.
         before, after: level -> ``(B, C, h, w)`` before and after the filter (the image: its last pass).
         kernels: level -> ``(B, G, N², h, w)``.
+        bend: ``(B, 3, H, W)``, what every pass adds in the hole, or None: the smooth guess less its mean over the taps,
+            so that equal taps leave the guess as it is.
         decoded: ``(B, 3, H, W)`` in [0, 1], the decoder's picture; what the decoder adds where the input is filtered;
             None where there is no SIFB.
         output: ``(B, 3, H, W)`` in [0, 1], what the model returns.
@@ -305,6 +319,7 @@ class Trace:
     before: dict[int, Tensor] = field(default_factory=dict)
     kernels: dict[int, Tensor] = field(default_factory=dict)
     after: dict[int, Tensor] = field(default_factory=dict)
+    bend: Tensor | None = None
     decoded: Tensor | None = None
     output: Tensor | None = None
     composite: Tensor | None = None
@@ -357,18 +372,22 @@ class MISF(nn.Module):
         decoded = self.sifb.decoder(f)[..., :H, :W] if self.sifb else None
         if decoded is not None and not config.adds:
             decoded = _into_range(guess + decoded if config.guess == "smooth" else decoded)
-        y = guess if config.adds else decoded
+        y, bend = guess if config.adds else decoded, None
         if config.image:
             kernels = self.kpb.kernels(0, e)[..., :H, :W]
             if config.filtered != "decoded":  # known pixels are real, and stay as they are
                 y = torch.where(hole, y, known)
                 kernels = torch.where(hole[:, None], kernels, _identity(kernels))
+            if config.bends:
+                equal = torch.full_like(kernels, 1 / kernels.shape[2])
+                bend = (guess - filter2d(guess, equal, dilation=config.dilation[0])).masked_fill(~hole, 0)
             for _ in range(config.passes):
                 y = filtered(0, y, kernels)
+                y = y if bend is None else y + bend
         if config.adds and decoded is not None:
             y = torch.where(hole, y + decoded, y)
         if trace is not None:
-            trace.decoded = decoded
+            trace.bend, trace.decoded = bend, decoded
         return _into_range(y)
 
     @torch.no_grad()
@@ -378,33 +397,6 @@ class MISF(nn.Module):
         trace.output = self(image, mask, trace)
         trace.composite = torch.where(mask >= 0.5, trace.output, image)
         return trace
-
-
-def smooth_guess(image: Tensor, mask: Tensor, rounds: int = 4) -> Tensor:
-    """Fill a hole as smoothly as a soap film, coarse to fine.
-
-    The picture is halved again and again, each pixel the mean of the known ones; on the way back, the hole is taken
-    from the coarser picture, smoothed. (Pull-push, Gortler et al. 1996, with a few rounds of relaxation.)
-
-    Args:
-        image: ``(B, 3, H, W)``. mask: ``(B, 1, H, W)``, 1 = hole.
-        rounds: how often the hole of each coarser picture is smoothed with a 3×3 mean.
-
-    Returns:
-        ``(B, 3, H, W)``, known pixels as they were; mid-grey where a picture is all hole.
-    """
-    hole = mask >= 0.5
-    known, there = image.masked_fill(hole, 0), (~hole).to(image)
-    if min(image.shape[2:]) == 1:
-        mean = known.sum((2, 3), keepdim=True) / there.sum((2, 3), keepdim=True).clamp(min=1)
-        return torch.where(hole, torch.where(hole.all(3, True).all(2, True), 0.5, mean), known)
-    share = F.avg_pool2d(there, 2, ceil_mode=True)
-    empty = share == 0
-    half = F.avg_pool2d(known, 2, ceil_mode=True) / share.clamp(min=1 / 8)
-    half = smooth_guess(half, empty.to(half), rounds)
-    for _ in range(rounds):
-        half = torch.where(empty, F.avg_pool2d(F.pad(half, (1, 1, 1, 1), mode="replicate"), 3, 1), half)
-    return torch.where(hole, F.interpolate(half, size=image.shape[2:], mode="bilinear"), known)
 
 
 def _identity(kernels: Tensor) -> Tensor:

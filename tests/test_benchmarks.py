@@ -56,7 +56,7 @@ def test_the_architectures_are_compared_with_the_papers():
 def test_drawing_is_compared_with_training():
     table = benchmarks.bench_loader(SMALL, FEW, size=(48, 32), files=2, rounds=2)
     taken = [row(table, f"{precision} training")[0] for precision in ("float32", "bf16")]
-    for name in ("bundled photographs", "folder of 48×32 JPEGs", "the same, read at each use"):
+    for name in ("bundled photographs", "folder of 48×32 JPEGs", "the same, kept as JPEG"):
         drawn, *ratios = row(table, name)
         assert ratios == pytest.approx([drawn / n for n in taken], abs=0.1, rel=0.02)
 

@@ -283,19 +283,16 @@ def test_pictures_smaller_than_the_crop_are_counted(tmp_path):
     assert "smaller than the crop of 32 pixels, and so enlarged: 2 of 4 pictures" in notes
 
 
-def test_pictures_beyond_the_memory_are_read_again_at_each_use_and_are_the_same(tmp_path, monkeypatch):
+def test_pictures_beyond_the_memory_are_kept_as_jpeg_and_look_the_same(tmp_path, monkeypatch):
     for i in range(4):
         save(tmp_path / f"{i}.jpg", (100, 80), quality=50 + i)
     kept, _ = read(tmp_path, shrink=20)
     monkeypatch.setattr(datasets, "MEMORY", 2 * 20 * 25 * 3)
     pictures, notes = read(tmp_path, shrink=20)
-    assert "read again at each use" in notes and notes.endswith("2 of 4")
-    assert [picture.tobytes() for picture in pictures] == [picture.tobytes() for picture in kept]
-    learn, _ = open_data(str(tmp_path), shrink=20, crop=1)
-    (tmp_path / "3.jpg").unlink()
-    learn[0], learn[1], learn[2]
-    with pytest.raises(FileNotFoundError, match=r"3\.jpg"):
-        learn[3]
+    assert "kept as JPEG" in notes and notes.endswith("2 of 4")
+    for packed, picture in zip(pictures, kept, strict=True):
+        assert np.abs(np.asarray(packed, int) - np.asarray(picture)).mean() < 4  # noise is the worst for JPEG
+    assert [picture.tobytes() for picture in pictures][:2] == [picture.tobytes() for picture in kept][:2]
 
 
 def test_pictures_can_be_handed_to_another_process(tmp_path, monkeypatch):

@@ -88,3 +88,19 @@ def test_a_training_run_is_shown_on_four_labelled_axes(history, kernel):
     assert all(ax.get_xlabel() and ax.get_ylabel() and ax.get_title() for ax in (loss, decibels))
     assert filled.get_title() == ("filled after step 30" if history else "filled before training")
     assert len(numbers(taps)) == (0 if kernel is None else 50)
+
+
+def test_where_we_are_colours_the_parts_it_is_given_and_leaves_the_rest_pale():
+    ax = figures.show_where(["image kernels", "image filter", "link"])
+    assert {"$K$", "$K_3$", "$F_2$", "$E_3$", "image\nkernels", "semantic\nfilter"} <= set(numbers(ax))
+    ink = {text.get_text(): text for text in ax.texts}
+    assert ink["image\nkernels"].get_weight() == ink["link"].get_weight() == "bold"
+    assert ink["semantic\nkernels"].get_weight() == "normal"
+    assert ink["$K$"].get_color() == "white" != ink["$K_3$"].get_color()
+    again = figures.new_row(1)[0]
+    assert figures.show_where(figures.PARTS, again) is again
+
+
+def test_a_part_of_misf_that_does_not_exist_is_named_with_those_that_do():
+    with pytest.raises(ValueError, match=r"unknown part 'kernels': choose from input, .*, image kernels"):
+        figures.show_where(["kernels"])

@@ -149,3 +149,13 @@ def test_a_dot_too_small_to_be_sampled_stays_where_it_was():
 def test_a_size_of_one_pixel_or_a_mask_of_one_kind_is_refused(mask, size):
     with pytest.raises(ValueError, match="both hole and known pixels"):
         fit_mask(mask, size, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("kind", ["strokes", "thin"])
+@pytest.mark.parametrize("share", [0.001, 0.005, 0.02, 0.05])
+def test_a_small_hole_is_part_of_a_stroke_and_not_the_first_rows(kind, share):
+    for seed in range(20):
+        rows, columns = torch.where(random_mask(128, (share, 1.1 * share), kind, seed)[0, 0] > 0)
+        spread = max(rows.max() - rows.min(), columns.max() - columns.min()) + 1
+        assert not (rows.max() < 8 and len(columns.unique()) == 128)
+        assert len(rows) < 0.8 * 128 * spread
