@@ -24,7 +24,7 @@ from misf_lite.device import explain_device
 if TYPE_CHECKING:  # it brings accelerate, which takes a while
     from misf_lite.training import Progress
 
-NEEDED = ("ipywidgets",)  # beyond the package's own requirements
+NEEDED = ("anywidget", "ipywidgets")  # beyond the package's own requirements
 # Ten minutes for a cell; and the kernel need not say that it talks to us over plain loopback.
 ENGINE = {"execution_timeout": 600, "extra_arguments": ["--IPKernelApp.log_level=40"]}
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -144,6 +144,8 @@ def run_notebook(notebook: Path, folder: Path, preset: str = "full") -> tuple[Pa
         import papermill
         from nbconvert import HTMLExporter
         from nbconvert.preprocessors import CoalesceStreamsPreprocessor
+
+        from misf_lite.widgets.page import embed, with_scripts
     except ImportError as error:
         raise ImportError(f"{error}: pip install 'misf-lite[notebooks]'") from error
 
@@ -161,9 +163,9 @@ def run_notebook(notebook: Path, folder: Path, preset: str = "full") -> tuple[Pa
                 pictures[-1].write_bytes(base64.b64decode(data["image/png"]))
             if "measured" in tags and output.output_type == "stream":
                 measured.append(output.text)
-            data.pop(WIDGET, None)  # a page has no kernel to move a slider with: it shows the picture beside it
+    scripts = embed(content)
     exporter = HTMLExporter(mathjax_url="", require_js_url="", jquery_url="", exclude_input_prompt=True)
     exporter.register_preprocessor(CoalesceStreamsPreprocessor, enabled=True)  # of a progress bar only its last state
     page = folder / f"{notebook.stem}.html"
-    page.write_text(exporter.from_notebook_node(content)[0], encoding="utf-8")
+    page.write_text(with_scripts(exporter.from_notebook_node(content)[0], scripts), encoding="utf-8")
     return page, pictures, "".join(measured).rstrip()

@@ -1,0 +1,178 @@
+"""What all widgets share: their script, how tensors travel to the browser, a still picture, inference on a thread.
+
+The browser gets its data once and answers the pointer by itself: no Python is asked while the mouse moves, so a page
+without a kernel can do the same. Numbers travel as float16: with 8 bits the sum shown would be off by 2 grey levels.
+"""
+
+import base64
+import io
+import json
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar
+
+import anywidget
+import matplotlib
+import numpy as np
+import torch
+import torch.nn.functional as F
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from misf_lite import figures
+
+HERE = Path(__file__).parent
+BUDGET = 7_900_000  # bytes of data per widget; with its script that stays below 8 MB
+INFERENCE = threading.Lock()  # one model at work at a time: several would only wait for each other's threads
+
+
+def script(name: str) -> str:
+    """The JavaScript of a widget: the colours of `misf_lite.figures`, what all share, its own."""
+    maps = {"kernel": figures.KERNEL_COLOURS, "map": figures.MAP_COLOURS, "grey": "gray"}
+    palette = {"hole": figures.HOLE, "mark": figures.MARK}
+    for use, colours in maps.items():
+        palette[use] = (matplotlib.colormaps[colours](np.arange(256), bytes=True)[:, :3]).tobytes().hex()
+    shared, own = ((HERE / file).read_text(encoding="utf-8") for file in ("common.js", f"{name}.js"))
+    return f"const PALETTE = {json.dumps(palette)};\n{shared}\n{own}"
+
+
+class Widget(anywidget.AnyWidget):
+    """A widget that leaves a picture where nothing can run: `still` draws it."""
+
+    summary = "a widget of misf_lite"
+    _made_by: ClassVar[dict[str, tuple[str, list["Widget"]]]] = {}  # cell id -> run of the cell, its widgets
+
+    def __init__(self, **traits) -> None:
+        super().__init__(**traits)
+        cell, run = _running_cell()
+        if cell is None:
+            return
+        last, widgets = self._made_by.get(cell, ("", []))
+        if last != run:  # left open, they would take their megabytes again with each run, until no reload finds any
+            for widget in widgets:
+                widget.close()
+            widgets = []
+        self._made_by[cell] = run, [*widgets, self]
+
+    def still(self) -> Figure:
+        """A picture of the widget as it is now."""
+        raise NotImplementedError
+
+    def _repr_mimebundle_(self, **kwargs) -> tuple[dict, dict]:
+        data, metadata = super()._repr_mimebundle_(**kwargs)
+        file = io.BytesIO()
+        self.still().savefig(file, format="png")
+        picture = {"image/png": base64.b64encode(file.getvalue()).decode(), "text/plain": self.summary}
+        return data | picture, metadata
+
+
+def _running_cell() -> tuple[str | None, str]:
+    """Which cell of a notebook is running, and which run of it this is; None where there is no notebook."""
+    try:
+        from IPython import get_ipython
+
+        parent = get_ipython().get_parent()
+        return parent["metadata"].get("cellId"), parent["header"]["msg_id"]
+    except (ImportError, AttributeError, KeyError, LookupError):  # no IPython, none running, or a plain one
+        return None, ""
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """A figure of its own, in inches: pyplot, which is not made for threads, never hears of it."""
+    figure = Figure(figsize=(width, height), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def halves(x: Tensor) -> bytes:
+    """float16, little-endian; what is beyond its range becomes its largest number."""
+    largest = torch.finfo(torch.float16).max
+    return x.detach().cpu().float().clamp(-largest, largest).numpy().astype("<f2").tobytes()
+
+
+def eighths(x: Tensor, low: float, high: float) -> bytes:
+    """uint8, 0 for ``low`` and 255 for ``high``: for colours, not for arithmetic."""
+    scaled = (x.detach().cpu().float() - low) / max(high - low, 1e-12)
+    return (scaled.clamp(0, 1) * 255).round().to(torch.uint8).numpy().tobytes()
+
+
+def holes(mask: Tensor) -> bytes:
+    """A mask as one byte per pixel, 1 = hole."""
+    return (mask >= 0.5).to(torch.uint8).cpu().numpy().tobytes()
+
+
+def pixels(image: Tensor) -> bytes:
+    """``(1, 3, H, W)`` in [0, 1] as RGB bytes, row by row."""
+    return eighths(image[0].permute(1, 2, 0), 0, 1)
+
+
+def from_pixels(data: bytes | memoryview, size: tuple[int, int]) -> Tensor:
+    """The reverse of `pixels`: ``(1, 3, H, W)`` in [0, 1]."""
+    array = np.frombuffer(data, np.uint8).reshape(*size, 3).copy()
+    return torch.from_numpy(array).permute(2, 0, 1)[None] / 255
+
+
+def from_mask(data: bytes | memoryview, size: tuple[int, int]) -> Tensor:
+    """One byte per pixel, not 0 = hole: ``(1, 1, H, W)`` of zeros and ones."""
+    return torch.from_numpy(np.frombuffer(data, np.uint8).reshape(1, 1, *size) > 0).float()
+
+
+def check_pair(image: Tensor, mask: Tensor | None, who: str) -> None:
+    """Raises ValueError for anything but one image ``(1, 3, H, W)`` and one mask ``(1, 1, H, W)``, or none."""
+    shape = tuple(image.shape) if isinstance(image, Tensor) else type(image).__name__
+    if not isinstance(image, Tensor) or image.dim() != 4 or image.shape[:2] != (1, 3):
+        raise ValueError(f"{who} expects one image (1, 3, H, W), got {shape}: pass image[:1] of a batch")
+    if mask is not None and (not isinstance(mask, Tensor) or mask.shape != (1, 1, *image.shape[2:])):
+        given = tuple(mask.shape) if isinstance(mask, Tensor) else type(mask).__name__
+        raise ValueError(f"{who} expects a mask (1, 1, H, W) of the image's size {shape}, got {given}")
+
+
+def mask_of_level(mask: Tensor, level: int, size: tuple[int, int]) -> Tensor:
+    """The mask at the size of a feature map: a feature pixel is hole where half of its pixels or more are."""
+    scale = 2 ** max(level - 1, 0)
+    beyond = (0, size[1] * scale - mask.shape[3], 0, size[0] * scale - mask.shape[2])
+    return (F.avg_pool2d(F.pad(mask, beyond, mode="replicate"), scale) >= 0.5).to(mask)
+
+
+def most_changed(before: Tensor, after: Tensor, mask: Tensor) -> tuple[list[int], list[float]]:
+    """Channels by how much a filter changed them, most first, and the mean change of each (in that order).
+
+    Args:
+        before, after: ``(1, C, h, w)``. mask: ``(1, 1, h, w)``, 1 = hole: where it has one, only that counts.
+    """
+    where = mask[0, 0] >= 0.5
+    change = (after - before)[0].abs()[:, where if where.any() else ~where].mean(1)
+    order = change.argsort(descending=True, stable=True)
+    return order.tolist(), change[order].tolist()
+
+
+class Latest:
+    """Does one job at a time on a thread of its own; of the jobs that come meanwhile, only the newest.
+
+    The kernel stays free for other cells, and a slow model never works on what nobody wants any more.
+    """
+
+    def __init__(self, work: Callable[..., None]) -> None:
+        self._work = work  # must not raise
+        self._lock = threading.Lock()
+        self._next: tuple | None = None
+        self._busy = False
+
+    def ask(self, *job) -> None:
+        with self._lock:
+            self._next = job
+            if self._busy:
+                return
+            self._busy = True
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                job, self._next = self._next, None
+                if job is None:
+                    self._busy = False
+                    return
+            self._work(*job)

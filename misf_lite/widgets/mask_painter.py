@@ -1,0 +1,100 @@
+"""Paint a hole with the pointer and see it filled."""
+
+import time
+
+import torch
+import traitlets
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from misf_lite import figures
+from misf_lite.inpainting import fill
+from misf_lite.model import MISF
+from misf_lite.widgets import base
+
+
+class MaskPainter(base.Widget):
+    """A picture to paint a hole on; the model fills it when the pointer is released, and says how long it took.
+
+    Paint, erase, boxes, undo, an own picture, a slider between input and output; with the keyboard, arrow keys move
+    the brush and the space bar paints. A slow model freezes nothing: of the holes painted meanwhile it fills the last.
+
+    Args:
+        image: ``(1, 3, H, W)`` in [0, 1].
+        model: fills the hole, where it lies.
+        mask: ``(1, 1, H, W)``, a hole to start with, 1 = hole; None starts without.
+        longest: an own picture with a longer side than this, in pixels, is made smaller.
+
+    Raises:
+        ValueError: shapes that do not fit.
+    """
+
+    _esm = base.script("mask_painter")
+    picture = traitlets.Dict().tag(sync=True, echo_update=False)  # size, rgb: here or in the browser chosen
+    asked = traitlets.Dict().tag(sync=True, echo_update=False)  # number, mask: by the browser
+    answer = traitlets.Dict().tag(sync=True)  # number, rgb, seconds; or number, error
+    longest = traitlets.Int(512).tag(sync=True)
+    summary = "MaskPainter: run the notebook to paint a hole"
+
+    def __init__(self, image: Tensor, model: MISF, mask: Tensor | None = None, *, longest: int = 512) -> None:
+        base.check_pair(image, mask, "MaskPainter")
+        if not isinstance(model, torch.nn.Module):
+            raise ValueError(
+                f"model must be a MISF, got {type(model).__name__}: load one with misf_lite.load_pretrained()"
+            )
+        self._model = model
+        mask = torch.zeros_like(image[:, :1]) if mask is None else mask
+        super().__init__(
+            picture={"size": list(image.shape[2:]), "rgb": base.pixels(image)},
+            asked={"number": 0, "mask": base.holes(mask)},
+            longest=longest,
+        )
+        if mask.any():
+            self._fill(self.picture, self.asked)
+        latest = base.Latest(self._fill)
+        self.observe(lambda change: latest.ask(self.picture, self.asked), "asked")
+
+    @property
+    def image(self) -> Tensor:
+        """The picture as it is now, ``(1, 3, H, W)`` in [0, 1]."""
+        return base.from_pixels(self.picture["rgb"], self.picture["size"])
+
+    @property
+    def mask(self) -> Tensor:
+        """The hole as it is now, ``(1, 1, H, W)``, 1 = hole."""
+        return base.from_mask(self.asked["mask"], self.picture["size"])
+
+    @property
+    def filled(self) -> Tensor | None:
+        """The picture as last filled, ``(1, 3, H, W)`` in [0, 1]; None while nothing was."""
+        rgb = self.answer.get("rgb")
+        return None if rgb is None else base.from_pixels(rgb, self.picture["size"])
+
+    def _fill(self, picture: dict, asked: dict) -> None:
+        answer = {"number": asked["number"]}
+        try:
+            image, mask = (
+                base.from_pixels(picture["rgb"], picture["size"]),
+                base.from_mask(asked["mask"], picture["size"]),
+            )
+            with base.INFERENCE:
+                started = time.perf_counter()
+                filled = fill(self._model, image, mask) if mask.any() else image
+                answer["seconds"] = time.perf_counter() - started
+            answer["rgb"] = base.pixels(torch.where(mask > 0, filled, image))
+        except Exception as error:  # nobody sees what is raised on this thread
+            answer["error"] = f"{type(error).__name__}: {error}"
+        self.answer = answer
+
+    def still(self) -> Figure:
+        """The picture with its hole, and filled."""
+        shown = {"paint a hole here": figures.with_hole(self.image, self.mask)}
+        if self.filled is not None:
+            shown |= {"filled": self.filled}
+        H, W = self.picture["size"]
+        figure = base.new_figure(7, 3.5 * H / W + 0.4)
+        axes = figure.subplots(1, 2)
+        figures.show_images(shown, axes[: len(shown)])
+        for ax in axes[len(shown) :]:
+            ax.set_axis_off()
+        return figure
