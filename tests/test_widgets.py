@@ -98,6 +98,20 @@ def test_overlays_are_what_kernels_py_says(image, mask):
         )
 
 
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_what_is_added_after_the_filter_makes_the_output(image, mask, config):
+    explorer = KernelExplorer(image, mask, busy_model(**config))
+    trace, hole = explorer.trace, mask.expand_as(image) > 0
+    adds, bends = trace.decoded is not None and config.get("filtered") == "input", trace.bend is not None
+    names = ["the bend of the smooth guess"] * bends + ["what the decoder adds"] * adds
+    assert [part["name"] for part in explorer.data["added"]] == names
+    if 0 in trace.after:
+        output = trace.after[0].clone()
+        for part in explorer.data["added"]:
+            output[hole] += numbers(part["values"], -1)
+        torch.testing.assert_close(output.clamp(0, 1), trace.output, atol=1e-3, rtol=0)
+
+
 def size_of(state):
     if isinstance(state, dict):
         return sum(map(size_of, state.values()))

@@ -67,10 +67,11 @@ def notebook(path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def expected():
-    """Of the notebook's model: each pixel after the filter, of the image (3, H, W) and of F3 (C, h, w)."""
+    """Of the notebook's model: the output, and each pixel after the filter, of the image (3, H, W) and F3 (C, h, w)."""
     scope = {}
     exec(CELLS["setup"], scope)
-    return {level: after[0].numpy() for level, after in scope["trace"].after.items()}
+    trace = scope["trace"]
+    return {name: value[0].numpy() for name, value in (trace.after | {"output": trace.output}).items()}
 
 
 @pytest.fixture(scope="module")
@@ -198,8 +199,11 @@ def point_at(stage, row, column, side=256, click=False):
 
 
 def check_sums(widget, expected):
+    """The sums are the filtered pixel; with what is added they are the output."""
     row, column = pixel(widget)
     assert sums(widget) == pytest.approx(expected[0][:, row, column].tolist(), abs=1 / 255)
+    output = [float(value) for value in widget.get_attribute("data-output").split(",")]
+    assert output == pytest.approx(expected["output"][:, row, column].tolist(), abs=1 / 255)
 
 
 def shown(stage):

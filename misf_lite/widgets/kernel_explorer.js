@@ -14,10 +14,10 @@ function inside(i, n, padding) {
 }
 
 /** One filtered level, its numbers decoded: everything there is to say about a pixel of it. */
-function decoded(level) {
+function decoded(level, ofPicture) {
   const { N, dilation, padding, size: [h, w] } = level;
   const taps = N * N, reach = (N - 1) / 2, area = h * w;
-  const kernels = floats(level.kernels), before = floats(level.before), mask = level.mask && bytes(level.mask);
+  const kernels = floats(level.kernels), before = floats(level.before), mask = level.mask ? bytes(level.mask) : ofPicture;
   const maps = level.maps.map((map) => ({ ...map, values: bytes(map.values) }));
   return {
     ...level, mask, maps,
@@ -44,11 +44,19 @@ function decoded(level) {
   };
 }
 
+/** Of each pixel in the hole, how many come before it. */
+function ordered(mask) {
+  const order = new Int32Array(mask.length);
+  mask.forEach((hole, i) => (order[i + 1] = order[i] + hole));
+  return order;
+}
+
 function render({ model, el }) {
   const data = model.get("data");
   const [H, W] = data.size;
-  const image = bytes(data.image), mask = data.mask && bytes(data.mask), output = floats(data.output);
-  const levels = data.levels.map(decoded);
+  const image = bytes(data.image), mask = data.mask && bytes(data.mask), output = bytes(data.output);
+  const levels = data.levels.map((level) => decoded(level, level.number ? null : mask));
+  const added = data.added.map((part) => ({ name: part.name, values: floats(part.values) })), holeAt = mask ? ordered(mask) : [];
   let [row, column] = model.get("pixel");
   let level = levels[0], channel = 0, pins = [];
 
@@ -143,7 +151,7 @@ function render({ model, el }) {
     else if (what === "input") view.draw(rgbWithHole(image, mask));
     else view.draw((i, out, o) => {
       for (let c = 0; c < 3; c++) {
-        const value = 255 * (data.picture ? output[c * H * W + i] : image[3 * i + c] / 255);
+        const value = output[3 * i + c];
         out[o + c] = dim < 1 ? 255 - (255 - value) * dim : value;
       }
     });
@@ -204,13 +212,18 @@ function render({ model, el }) {
 
   /** From the sums to the output pixel, with its colour. */
   function told(sums) {
-    const final = [0, 1, 2].map((c) => output[c * H * W + row * W + column]);
+    const p = row * W + column, list = (values, as = number) => `(${values.map((v) => as(v, 3)).join(", ")})`;
+    const parts = mask && mask[p] ? added.map(({ name, values }) => ({ name, values: sums.map((_, c) => values[(c * values.length) / 3 + holeAt[p]]) })) : [];
+    const total = sums.map((sum, c) => parts.reduce((rest, part) => rest + part.values[c], sum));
+    const final = total.map((v) => Math.max(0, Math.min(1, v)));
     const swatch = element("span", { className: "swatch" });
-    swatch.style.background = `rgb(${final.map((v) => Math.round(255 * Math.max(0, Math.min(1, v))))})`;
-    const list = (values) => `(${values.map((v) => number(v, 3)).join(", ")})`;
-    if (!data.adds) return [`${data.isOutput} ${list(final)} `, swatch];
-    const added = final.map((v, c) => v - sums[c]);
-    return [`The sums are the filtered pixel. The decoder adds (${added.map((v) => signed(v)).join(", ")}): output ${list(final)} `, swatch];
+    swatch.style.background = `rgb(${final.map((v) => Math.round(255 * v))})`;
+    box.dataset.output = final;
+    if (data.picture !== "output") return [`The sums are the filtered pixel, ${list(sums)} `, swatch];
+    const cut = final.some((v, c) => Math.abs(v - total[c]) > 5e-4) ? ", cut off at 0 and 1" : "";
+    if (!parts.length) return [`The sums are the output pixel, ${list(final)}${cut} `, swatch];
+    const terms = parts.map((part) => `+ ${part.name} ${list(part.values, signed)}`);
+    return [["The filtered pixel", list(sums), ...terms, `= output ${list(final)}${cut} `].join(" "), swatch];
   }
 
   function moveTo(r, c) {

@@ -10,10 +10,10 @@ from torch import Tensor
 from misf_lite import figures
 from misf_lite.filtering import filter2d
 from misf_lite.kernels import centre_of_mass, entropy, hole_share
-from misf_lite.model import MISF, Trace
+from misf_lite.model import MISF, MISFConfig, Trace
 from misf_lite.widgets import base
 
-PER_PIXEL = 5  # the maps of a level, one byte each
+PER_PIXEL = 5  # the maps of a level, one byte each; features have a mask, too
 
 
 class KernelExplorer(base.Widget):
@@ -105,12 +105,9 @@ def _of_model(image: Tensor, mask: Tensor | None, model: MISF) -> tuple[Trace, d
         raise ValueError("this model filters nothing, there are no kernels to show: its config says image=False too")
     trace = traced(model, image, mask)
     data = _picture(trace.image, trace.mask, trace.output)
-    data |= {
-        "picture": "output",
-        "adds": config.adds and trace.decoded is not None,
-        "isOutput": "The sums are the output pixel," if config.image else "The output pixel is",
-    }
+    data |= {"picture": "output", "added": _added(config, trace)}
     room = base.BUDGET - sum(map(len, (data["image"], data["mask"], data["output"])))
+    room -= sum(len(part["values"]) for part in data["added"])
     levels = []
     if config.image:
         title = f"image, the last of {config.passes} passes" if config.passes > 1 else "image"
@@ -155,16 +152,23 @@ def _by_hand(image: Tensor, mask: Tensor | None, kernels: Tensor, dilation: int,
     data = _picture(image, mask, after)
     level = _level(0, "image", trace, dilation, padding, base.BUDGET - len(data["image"]) - len(data["output"]))
     del level["bytes"]
-    return data | {
-        "picture": "filtered",
-        "adds": False,
-        "isOutput": "The sums are the filtered pixel,",
-        "levels": [level],
+    return data | {"picture": "filtered", "added": [], "levels": [level]}
+
+
+def _added(config: MISFConfig, trace: Trace) -> list[dict]:
+    """What is added after the filter, of the pixels in the hole: to no other pixel anything is."""
+    parts = {
+        "the bend of the smooth guess": trace.bend,
+        "what the decoder adds": trace.decoded if config.adds else None,
     }
+    hole = trace.mask[0, 0] >= 0.5
+    return [
+        {"name": name, "values": base.halves(part[0][:, hole])} for name, part in parts.items() if part is not None
+    ]
 
 
 def _picture(image: Tensor, mask: Tensor | None, output: Tensor) -> dict:
-    data = {"size": list(image.shape[2:]), "image": base.pixels(image), "output": base.halves(output), "mask": None}
+    data = {"size": list(image.shape[2:]), "image": base.pixels(image), "output": base.pixels(output), "mask": None}
     return data if mask is None else data | {"mask": base.holes(mask)}
 
 
@@ -183,7 +187,7 @@ def _level(number: int, title: str, trace: Trace, dilation: int, padding: str, r
                 break
         order = order[:fitting]
     groups = sorted({c * G // C for c in order})
-    size = 2 * h * w * (len(order) + taps * len(groups)) + (PER_PIXEL + 1) * h * w
+    size = 2 * h * w * (len(order) + taps * len(groups)) + (PER_PIXEL + bool(number)) * h * w
     if size > room:
         raise ValueError(
             f"the kernels of this picture take {size / 1e6:.1f} MB of the {room / 1e6:.1f} MB that a notebook can bear "
@@ -204,7 +208,7 @@ def _level(number: int, title: str, trace: Trace, dilation: int, padding: str, r
         "limit": max(chosen.abs().flatten()[:: max(1, chosen.numel() // 100_000)].quantile(0.999).item(), 1e-6),
         "kernels": base.halves(chosen),
         "before": base.halves(features),
-        "mask": None if mask is None else base.holes(mask),
+        "mask": None if mask is None or not number else base.holes(mask),  # the image's is the picture's
         "maps": _maps(chosen, mask, N, dilation, padding),
         "bytes": size,
     }
