@@ -337,13 +337,26 @@ def test_a_painted_hole_is_filled_and_undo_brings_the_picture_back(lab, record_p
     clear = painter.get_by_role("button", name="clear")
     clear.click()
     stage, untouched = picture_of(painter), shown(picture_of(painter))
+    stage.evaluate(
+        """stage => {
+          let released;
+          const box = stage.closest(".misf"), look = () => {
+            if (box.dataset.state !== "filled") return;
+            observer.disconnect();
+            box.dataset.took = performance.now() - released;
+          }, observer = new MutationObserver(look);
+          stage.addEventListener("pointerup", () => {
+            released = performance.now();
+            observer.observe(box, { attributeFilter: ["data-state"] });
+          }, { capture: true, once: true });
+        }"""
+    )
     drag(lab, stage, (60, 60), (90, 120))
-    started = lab.evaluate("performance.now()")
     filled(painter)
-    seconds = (lab.evaluate("performance.now()") - started) / 1000
+    seconds = float(painter.get_attribute("data-took")) / 1000
     model_took = float(painter.locator(".status").inner_text().split("filled in ")[1].split()[0])
     record_property("paint_to_filled_beyond_model_ms", 1000 * (seconds - model_took))
-    print(f"painted to filled: {1000 * seconds:.0f} ms, of which the model {1000 * model_took:.0f}")
+    print(f"from the pointer's release to filled: {1000 * seconds:.0f} ms, of which the model {1000 * model_took:.0f}")
     assert seconds - model_took < 0.3
     once = shown(stage)
     assert once != untouched
@@ -451,6 +464,30 @@ def test_a_cell_that_is_run_again_shows_a_widget_that_works(lab, expected):
     check_hover(show(lab, "explorer"), expected)
 
 
+def reload(page):
+    """Until all widgets are back; JupyterLab can lose any, a plain IntSlider too, if the page is busy meanwhile.
+
+    For 2 s it looks for a widget every 100 ms, then gives up without a last look: what the kernel tells of after the
+    look before stays "model not found" until the next reload. A page that was kept busy for 2.2 s just then showed it.
+    """
+    for _ in range(3):
+        assert WRONG == []
+        page.reload()
+        page.wait_for_function(READY)
+        page.wait_for_function(f"jupyterapp.shell.currentWidget.content.widgets.length === {len(CELLS)}")
+        for cell in range(1, len(CELLS)):
+            page.evaluate(f"jupyterapp.shell.currentWidget.content.scrollToItem({cell})")
+            output = f"jupyterapp.shell.currentWidget.content.widgets[{cell}].node"
+            page.wait_for_function(
+                f"{output}.querySelector('.misf') || {output}.textContent.includes('model not found')"
+            )
+        if not any("widget model not found" in said for said in WRONG):
+            return
+        print("reloaded once more:", *WRONG)
+        WRONG.clear()
+    pytest.fail("widgets were not found after three reloads")
+
+
 def test_after_many_runs_and_a_reload_of_the_page_the_widgets_are_back(lab, expected):
     painter = show(lab, "painter")
     drag(lab, picture_of(painter), (100, 60), (90, 120))
@@ -461,14 +498,11 @@ def test_after_many_runs_and_a_reload_of_the_page_the_widgets_are_back(lab, expe
         run_again(lab)
         show(lab, "explorer")
     lab.evaluate("jupyterapp.commands.execute('docmanager:save')")
-    lab.reload()
-    lab.wait_for_selector(".misf-explorer", state="attached")
+    reload(lab)
     for kind in ("painter", "explorer", "features", "ablation"):
         show(lab, kind)
     check_hover(show(lab, "explorer"), expected)
     assert shown(picture_of(show(lab, "painter"))) == before
-    # On a busy machine JupyterLab looks for widgets before the kernel has told of them, says so, and looks again.
-    WRONG[:] = [said for said in WRONG if "widget model not found" not in said]
 
 
 def test_after_a_restart_of_the_kernel_hovering_goes_on_and_the_notebook_runs_again(lab, expected):

@@ -162,9 +162,7 @@ def _added(config: MISFConfig, trace: Trace) -> list[dict]:
         "what the decoder adds": trace.decoded if config.adds else None,
     }
     hole = trace.mask[0, 0] >= 0.5
-    return [
-        {"name": name, "values": base.halves(part[0][:, hole])} for name, part in parts.items() if part is not None
-    ]
+    return [{"name": name, "values": base.halves(part[0][:, hole])} for name, part in parts.items() if part is not None]
 
 
 def _picture(image: Tensor, mask: Tensor | None, output: Tensor) -> dict:
