@@ -56,9 +56,9 @@ function svg(tag, attributes = {}) {
   return node;
 }
 
-/** The widget's root in el. Lab takes key presses in an output for its own shortcuts, unless it is told not to. */
+/** The widget's root in el. Notebook 7 takes key presses for its own shortcuts, unless what has the focus, itself, says not to. */
 function root(el, kind) {
-  const node = element("div", { className: `misf ${kind}`, "data-lm-suppress-shortcuts": "true" });
+  const node = element("div", { className: `misf ${kind}`, onfocusin: (event) => event.target.setAttribute("data-lm-suppress-shortcuts", "true") });
   el.append(element("style", { textContent: STYLE }), node);
   return node;
 }
