@@ -164,7 +164,7 @@ def test_the_last_checkpoints_are_kept(tmp_path):
 
 
 def test_training_lowers_the_loss(tmp_path):
-    recipe = Recipe.toy(steps=40, crops=(16,), batch=8)
+    recipe = Recipe.toy(steps=120, crops=(16,), batch=8)
     trained = run(tmp_path, recipe, every=20)
     torch.manual_seed(0)
     image, mask = Batches(replace(recipe, seed=1, steps=1000), None)[999]
