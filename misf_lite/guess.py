@@ -31,8 +31,10 @@ def smooth_guess(
     # In half precision the steps would go astray.
     known = image.masked_fill(hole, 0).to(torch.promote_types(image.dtype, torch.float32))
     u = _coarse_to_fine(known, hole)
+    rest = -_equation(u, hole, tension)
     for _ in range(cycles):
-        u = _cycle(u, torch.zeros_like(u), hole, tension, steps)
+        step, rest = _cycle(rest, hole, tension, steps)
+        u = u + step
     return torch.where(hole, u.clamp(0, 1).to(image), image)
 
 
@@ -48,36 +50,38 @@ def _coarse_to_fine(known: Tensor, hole: Tensor) -> Tensor:
     return torch.where(hole, _twice(half, hole), known)
 
 
-def _cycle(u: Tensor, right: Tensor, hole: Tensor, tension: float, steps: int) -> Tensor:
-    """Closer to _equation(u) = right in the hole: a few steps, a correction from half the size, a few steps."""
-    u = _conjugate_gradients(u, right, hole, tension, steps)
+def _cycle(rest: Tensor, hole: Tensor, tension: float, steps: int) -> tuple[Tensor, Tensor]:
+    """A step that takes most of what is left of the equation, and what is left then.
+
+    A few conjugate gradients, a correction from half the size, and a few again.
+    """
+    u, rest = _conjugate_gradients(rest, hole, tension, steps)
     if min(hole.shape[2:]) > 2:
-        rest = right - _equation(u, hole, tension)
         empty = F.avg_pool2d((~hole).to(u), 2, ceil_mode=True) == 0
         # On a grid twice as wide Δ² weighs a 16th and Δ a quarter.
         weight, tighter = (1 + 3 * tension) / 16, 4 * tension / (1 + 3 * tension)
         coarse = (F.avg_pool2d(rest, 2, ceil_mode=True) / weight).masked_fill(~empty, 0)
-        step = _twice(_cycle(torch.zeros_like(coarse), coarse, empty, tighter, steps), hole).masked_fill(~hole, 0)
-        u = u + _best(step, rest, _equation(step, hole, tension)) * step
-    return _conjugate_gradients(u, right, hole, tension, steps)
+        direction = _twice(_cycle(coarse, empty, tighter, steps)[0], hole).masked_fill(~hole, 0)
+        change = _equation(direction, hole, tension)
+        length = _dot(direction, rest) / _dot(direction, change).clamp(min=1e-20)
+        u, rest = u + length * direction, rest - length * change
+    step, rest = _conjugate_gradients(rest, hole, tension, steps)
+    return u + step, rest
 
 
-def _conjugate_gradients(u: Tensor, right: Tensor, hole: Tensor, tension: float, steps: int) -> Tensor:
-    rest = direction = right - _equation(u, hole, tension)
-    size = rest.square().sum((1, 2, 3), keepdim=True)
+def _conjugate_gradients(rest: Tensor, hole: Tensor, tension: float, steps: int) -> tuple[Tensor, Tensor]:
+    u, direction, size = torch.zeros_like(rest), rest, _dot(rest, rest)
     for _ in range(steps):
         change = _equation(direction, hole, tension)
-        length = _best(direction, rest, change)
+        length = size / _dot(direction, change).clamp(min=1e-20)
         u, rest = u + length * direction, rest - length * change
-        size, before = rest.square().sum((1, 2, 3), keepdim=True), size
+        size, before = _dot(rest, rest), size
         direction = rest + size / before.clamp(min=1e-20) * direction
-    return u
+    return u, rest
 
 
-def _best(direction: Tensor, rest: Tensor, change: Tensor) -> Tensor:
-    """How far to go in a direction along which the equation changes so."""
-    along, across = ((direction * x).sum((1, 2, 3), keepdim=True) for x in (rest, change))
-    return along / across.clamp(min=1e-20)
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    return (a * b).sum((1, 2, 3), keepdim=True)
 
 
 def _equation(u: Tensor, hole: Tensor, tension: float) -> Tensor:
