@@ -96,10 +96,7 @@ class Ablation(base.Widget):
 
     def __init__(self, image: Tensor, mask: Tensor, model: MISF) -> None:
         base.check_pair(image, mask, "Ablation")
-        if not isinstance(model, MISF):
-            raise ValueError(
-                f"model must be a MISF, got {type(model).__name__}: load one with misf_lite.load_pretrained()"
-            )
+        base.check_model(model)
         if not (mask >= 0.5).any():
             raise ValueError("Ablation compares what fills the hole, and this mask has none: give one with a hole")
         self._model, self._image, self._mask = model, image.detach().cpu(), mask.detach().cpu()

@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from misf_lite import figures
+from misf_lite.model import MISF
 
 HERE = Path(__file__).parent
 BUDGET = 7_900_000  # bytes of data per widget; with its script that stays below 8 MB
@@ -127,6 +128,12 @@ def check_pair(image: Tensor, mask: Tensor | None, who: str) -> None:
     if mask is not None and (not isinstance(mask, Tensor) or mask.shape != (1, 1, *image.shape[2:])):
         given = tuple(mask.shape) if isinstance(mask, Tensor) else type(mask).__name__
         raise ValueError(f"{who} expects a mask (1, 1, H, W) of the image's size {shape}, got {given}")
+
+
+def check_model(model: object, kind: type[torch.nn.Module] = MISF) -> None:
+    """Raises ValueError for what is not a model."""
+    if not isinstance(model, kind):
+        raise ValueError(f"model must be a MISF, got {type(model).__name__}: load one with misf_lite.load_pretrained()")
 
 
 def mask_of_level(mask: Tensor, level: int, size: tuple[int, int]) -> Tensor:

@@ -96,8 +96,7 @@ class KernelExplorer(base.Widget):
 
 
 def _of_model(image: Tensor, mask: Tensor | None, model: MISF) -> tuple[Trace, dict]:
-    if not isinstance(model, MISF):
-        raise ValueError(f"model must be a MISF, got {type(model).__name__}: load one with misf_lite.load_pretrained()")
+    base.check_model(model)
     if mask is None:
         raise ValueError("a model fills a hole: give KernelExplorer(image, mask, model) a mask (1, 1, H, W)")
     config = model.config

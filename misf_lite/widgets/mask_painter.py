@@ -38,10 +38,7 @@ class MaskPainter(base.Widget):
 
     def __init__(self, image: Tensor, model: MISF, mask: Tensor | None = None, *, longest: int = 512) -> None:
         base.check_pair(image, mask, "MaskPainter")
-        if not isinstance(model, torch.nn.Module):
-            raise ValueError(
-                f"model must be a MISF, got {type(model).__name__}: load one with misf_lite.load_pretrained()"
-            )
+        base.check_model(model, torch.nn.Module)
         self._model = model
         mask = torch.zeros_like(image[:, :1]) if mask is None else mask
         super().__init__(
