@@ -87,3 +87,29 @@ def window_suspects(order: Callable) -> dict[str, Callable]:
         "the kernel is turned round (a convolution); lay it on as it is": with_kernel(lambda k: k.flip(0, 1)),
         "the window starts at the pixel; the pixel belongs in its middle, so start N // 2 before": shifted,
     }
+
+
+def windows(x: Tensor, N: int, dilation: int = 1, beyond: str = "reflect", centred: bool = True) -> Tensor:
+    """The oracle of every filter: what each tap sees, cut out by ``F.unfold``.
+
+    Args:
+        x: ``(B, C, H, W)``.
+        beyond: what lies beyond the border, as `F.pad` names it.
+        centred: False is a misconception, windows that start at the pixel.
+
+    Returns:
+        ``(B, C, N*N, H, W)``.
+    """
+    reach = N // 2 * dilation
+    around = (reach,) * 4 if centred else (0, 2 * reach, 0, 2 * reach)
+    return (
+        F.unfold(F.pad(x, around, mode=beyond), N, dilation=dilation)
+        .unflatten(1, (-1, N * N))
+        .unflatten(3, x.shape[2:])
+    )
+
+
+def swap_taps(kernels: Tensor, dim: int) -> Tensor:
+    """A misconception: rows and columns of the ``N*N`` taps, which lie along ``dim``, are swapped."""
+    N = round(kernels.shape[dim] ** 0.5)
+    return kernels.unflatten(dim, (N, N)).transpose(dim, dim + 1).flatten(dim, dim + 1)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from scipy.ndimage import binary_dilation, binary_erosion
 from torch import Tensor
 
-from misf_lite.checks.check import check
+from misf_lite.checks.check import check, swap_taps, windows
 
 NOT_A_NUMBER = -1.0  # an answer that is right but for 0/0, so that a suspect can agree with it
 
@@ -88,27 +88,13 @@ def filter_pixels(answer: Callable[[Tensor, Tensor, int], Tensor]) -> None:
     for H, W, N, dilation in ((9, 12, 3, 1), (11, 10, 5, 2), (10, 13, 3, 3)):
         cases.append((torch.rand(H, W), torch.randn(N * N, H, W), dilation))
 
-    def windows(picture: Tensor, N: int, dilation: int, beyond: str = "reflect") -> Tensor:
-        """What each tap sees: ``(N*N, H, W)``."""
-        padded = F.pad(picture[None, None], [N // 2 * dilation] * 4, mode=beyond)
-        return F.unfold(padded, N, dilation=dilation)[0].view(N * N, *picture.shape)
-
-    def expected(picture: Tensor, kernels: Tensor, dilation: int, beyond: str = "reflect") -> Tensor:
-        return (kernels * windows(picture, round(len(kernels) ** 0.5), dilation, beyond)).sum(0)
-
-    def swapped(picture: Tensor, kernels: Tensor, dilation: int) -> Tensor:
+    def expected(picture: Tensor, kernels: Tensor, dilation: int, **how) -> Tensor:
         N = round(len(kernels) ** 0.5)
-        return expected(picture, kernels.unflatten(0, (N, N)).transpose(0, 1).flatten(0, 1), dilation)
+        return (kernels * windows(picture[None, None], N, dilation, **how)[0, 0]).sum(0)
 
     def travelling(picture: Tensor, kernels: Tensor, dilation: int) -> Tensor:
         N = round(len(kernels) ** 0.5)
-        return sum(windows(k * picture, N, dilation)[t] for t, k in enumerate(kernels))
-
-    def shifted(picture: Tensor, kernels: Tensor, dilation: int) -> Tensor:
-        N = round(len(kernels) ** 0.5)
-        r, (H, W) = N // 2 * dilation, picture.shape
-        padded = F.pad(picture[None, None], (0, 2 * r, 0, 2 * r), mode="reflect")
-        return (kernels * F.unfold(padded, N, dilation=dilation)[0].view(N * N, H, W)).sum(0)
+        return windows((kernels * picture)[None], N, dilation)[0].diagonal().sum(-1)
 
     check(
         answer,
@@ -119,14 +105,22 @@ def filter_pixels(answer: Callable[[Tensor, Tensor, int], Tensor]) -> None:
             "neighbouring taps lie one pixel too far apart: dilation 1 is next to each other": lambda p, k, d: expected(
                 p, k, d + 1
             ),
-            "rows and columns of the taps are swapped: tap t is row t // N, column t % N": swapped,
+            "rows and columns of the taps are swapped: tap t is row t // N, column t % N": lambda p, k, d: expected(
+                p, swap_taps(k, 0), d
+            ),
             "the kernels are turned round (a convolution); tap 0 is up and left": lambda p, k, d: expected(
                 p, k.flip(0), d
             ),
-            "zeros come in at the border; mirror the picture there": lambda p, k, d: expected(p, k, d, "constant"),
-            "the border pixel is repeated; mirror the picture there": lambda p, k, d: expected(p, k, d, "replicate"),
+            "zeros come in at the border; mirror the picture there": lambda p, k, d: expected(
+                p, k, d, beyond="constant"
+            ),
+            "the border pixel is repeated; mirror the picture there": lambda p, k, d: expected(
+                p, k, d, beyond="replicate"
+            ),
             "each pixel has its own kernel: shift the picture, the kernels stay where they are": travelling,
-            "the window starts at the pixel; the pixel belongs in its middle": shifted,
+            "the window starts at the pixel; the pixel belongs in its middle": lambda p, k, d: expected(
+                p, k, d, centred=False
+            ),
             "all pixels are given one pixel's kernel; each has its own": lambda p, k, d: expected(
                 p, k[:, :1, :1].expand_as(k), d
             ),
@@ -176,9 +170,7 @@ def undarken(answer: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
 
     def shares(kernels: Tensor, mask: Tensor, beyond: str = "reflect") -> Tensor:
         """How much of each kernel's weight lies in the hole: ``(B, 1, H, W)``."""
-        N = round(kernels.shape[2] ** 0.5)
-        windows = F.unfold(F.pad(mask, [N // 2] * 4, mode=beyond), N)
-        return (kernels[:, 0] * windows.view_as(kernels[:, 0])).sum(1, keepdim=True)
+        return (kernels * windows(mask, round(kernels.shape[2] ** 0.5), beyond=beyond)).sum(2)
 
     cases = []
     for B, N, H, W in ((1, 3, 9, 12), (2, 5, 11, 10)):

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from misf_lite.checks.check import check
+from misf_lite.checks.check import check, windows
 from misf_lite.model import MISF, MISFConfig
 
 
@@ -234,9 +234,7 @@ def several_passes(answer: Callable[[Tensor, Tensor, Tensor, Tensor, int], Tenso
         cases.append((torch.rand(B, 3, H, W), torch.rand(B, 3, H, W), mask, kernels, passes))
 
     def filtered(picture: Tensor, kernels: Tensor) -> Tensor:
-        (B, C, H, W), N = picture.shape, math.isqrt(kernels.shape[2])
-        windows = F.unfold(F.pad(picture, (N // 2,) * 4, mode="reflect"), N).view(B, C, N * N, H, W)
-        return (windows * kernels).sum(2)
+        return (windows(picture, math.isqrt(kernels.shape[2])) * kernels).sum(2)
 
     def expected(decoded: Tensor, image: Tensor, mask: Tensor, kernels: Tensor, passes: int) -> Tensor:
         centre = torch.zeros_like(kernels)

@@ -3,10 +3,9 @@
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from misf_lite.checks.check import check
+from misf_lite.checks.check import check, swap_taps, windows
 
 
 def by_hand(answer: Callable[[], float]) -> None:
@@ -59,43 +58,26 @@ def hole_of_features(answer: Callable[[Tensor, int], Tensor]) -> None:
     )
 
 
-def looked_up(features: Tensor, N: int, mode: str = "reflect") -> Tensor:
-    """The oracle's windows, ``(C, N², H, W)``, cut out by torch's own `unfold`."""
-    (C, H, W), r = features.shape, N // 2
-    padded = F.pad(features[None].double(), (r, r, r, r), mode=mode)
-    return F.unfold(padded, N).view(C, N * N, H, W)
-
-
-def filtered(features: Tensor, kernels: Tensor, mode: str = "reflect") -> Tensor:
-    return (looked_up(features, round(kernels.shape[1] ** 0.5), mode) * kernels).sum(1)
-
-
-def _swap(kernels: Tensor) -> Tensor:
+def filtered(features: Tensor, kernels: Tensor, **how) -> Tensor:
     N = round(kernels.shape[1] ** 0.5)
-    return kernels.unflatten(1, (N, N)).transpose(1, 2).flatten(1, 2)
-
-
-def _from_the_pixel_on(features: Tensor, kernels: Tensor) -> Tensor:
-    (C, H, W), N = features.shape, round(kernels.shape[1] ** 0.5)
-    padded = F.pad(features[None], (0, N - 1, 0, N - 1), mode="reflect")
-    return (F.unfold(padded, N).view(C, N * N, H, W) * kernels).sum(1)
+    return (windows(features[None].double(), N, **how)[0] * kernels).sum(1)
 
 
 def _window_suspects(each: Callable[[Tensor, Tensor], Tensor]) -> dict[str, Callable]:
     """Misconceptions about a window; ``each`` makes one kernel per channel of the given ones."""
     return {
         "rows and columns of the kernels are swapped: tap t is row t // N, column t % N": lambda x, k: filtered(
-            x, _swap(each(x, k))
+            x, swap_taps(each(x, k), 1)
         ),
         "the kernels are turned round (a convolution); lay them on as they are": lambda x, k: filtered(
             x, each(x, k).flip(1)
         ),
-        "beyond the border zeros come in; mirror the features": lambda x, k: filtered(x, each(x, k), "constant"),
+        "beyond the border zeros come in; mirror the features": lambda x, k: filtered(x, each(x, k), beyond="constant"),
         "beyond the border the last feature is repeated; mirror the features": lambda x, k: filtered(
-            x, each(x, k), "replicate"
+            x, each(x, k), beyond="replicate"
         ),
-        "the window starts at the feature; it belongs in its middle, so start N // 2 before": lambda x, k: (
-            _from_the_pixel_on(x, each(x, k))
+        "the window starts at the feature; it belongs in its middle, so start N // 2 before": lambda x, k: filtered(
+            x, each(x, k), centred=False
         ),
     }
 
@@ -106,12 +88,7 @@ def filter_features(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
 
     def travelling(x: Tensor, k: Tensor) -> Tensor:
         """Each feature is spread with its own kernel, instead of gathered."""
-        N = round(k.shape[1] ** 0.5)
-        return (
-            (looked_up((x[:, None] * k).flatten(0, 1), N).view(len(x), N * N, N * N, *x.shape[1:]))
-            .diagonal(0, 1, 2)
-            .sum(-1)
-        )
+        return windows(x[:, None] * k, round(k.shape[1] ** 0.5)).diagonal(0, 1, 2).sum(-1)
 
     check(
         answer,
@@ -181,7 +158,7 @@ def channels_first(answer: Callable[[Tensor, int], Tensor]) -> None:
             "right shape, wrong numbers: the tap is the outer index here, so split into (N·N, C)": lambda r, N: (
                 r.unflatten(0, (-1, N * N))
             ),
-            "rows and columns of the kernels are swapped": lambda r, N: _swap(expected(r, N)),
+            "rows and columns of the kernels are swapped": lambda r, N: swap_taps(expected(r, N), 1),
             "the taps come in the opposite order": lambda r, N: expected(r, N).flip(1),
             "the channels come in the opposite order": lambda r, N: expected(r, N).flip(0),
             "all channels have the first one's kernels": lambda r, N: expected(r, N)[:1].expand_as(expected(r, N)),
