@@ -61,6 +61,7 @@ def parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--data", help="photos, toy, celeba, places365, or a folder of pictures (default: photos)")
     sub.add_argument("--masks", help="a folder of masks, white is the hole (default: draw random ones)")
+    sub.add_argument("--kinds", nargs="+", help="kinds of random masks: strokes, box, blobs, text, thin")
     sub.add_argument("--root", help="where CelebA and Places365 lie (default: datasets)")
     sub.add_argument("--start", help="weights to start from: a name or a .safetensors file")
     sub.add_argument("--steps", type=int, help="training steps")

@@ -64,7 +64,7 @@ def _cycle(rest: Tensor, hole: Tensor, tension: float, steps: int) -> tuple[Tens
         direction = _twice(_cycle(coarse, empty, tighter, steps)[0], hole).masked_fill(~hole, 0)
         change = _equation(direction, hole, tension)
         length = _dot(direction, rest) / _dot(direction, change).clamp(min=1e-20)
-        u, rest = u + length * direction, rest - length * change
+        u, rest = u.addcmul(length, direction), rest.addcmul(length, change, value=-1)
     step, rest = _conjugate_gradients(rest, hole, tension, steps)
     return u + step, rest
 
@@ -74,20 +74,20 @@ def _conjugate_gradients(rest: Tensor, hole: Tensor, tension: float, steps: int)
     for _ in range(steps):
         change = _equation(direction, hole, tension)
         length = size / _dot(direction, change).clamp(min=1e-20)
-        u, rest = u + length * direction, rest - length * change
+        u, rest = u.addcmul(length, direction), rest.addcmul(length, change, value=-1)
         size, before = _dot(rest, rest), size
-        direction = rest + size / before.clamp(min=1e-20) * direction
+        direction = rest.addcmul(size / before.clamp(min=1e-20), direction)
     return u, rest
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
-    return (a * b).sum((1, 2, 3), keepdim=True)
+    return torch.linalg.vecdot(a.flatten(1), b.flatten(1)).view(-1, 1, 1, 1)
 
 
 def _equation(u: Tensor, hole: Tensor, tension: float) -> Tensor:
     """(1 - tension) Δ²u - tension Δu in the hole, 0 outside."""
     bend = _laplace(u)
-    return ((1 - tension) * _laplace(bend) - tension * bend).masked_fill(~hole, 0)
+    return _laplace(bend).mul_(1 - tension).sub_(bend, alpha=tension).masked_fill_(~hole, 0)
 
 
 def _twice(x: Tensor, like: Tensor) -> Tensor:
@@ -96,5 +96,8 @@ def _twice(x: Tensor, like: Tensor) -> Tensor:
 
 def _laplace(v: Tensor) -> Tensor:
     """The four neighbours minus four times the pixel; a picture goes on beyond its edge as it ends."""
-    down, right = v[:, :, 1:] - v[:, :, :-1], v[:, :, :, 1:] - v[:, :, :, :-1]
-    return F.pad(down, (0, 0, 0, 1)) - F.pad(down, (0, 0, 1, 0)) + F.pad(right, (0, 1)) - F.pad(right, (1, 0))
+    around = F.pad(v, (1, 1, 1, 1), mode="replicate")
+    total = around[:, :, 1:-1, :-2] + around[:, :, 1:-1, 2:]
+    total += around[:, :, :-2, 1:-1]
+    total += around[:, :, 2:, 1:-1]
+    return total.sub_(v, alpha=4)

@@ -16,9 +16,21 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 def hole_weighted_l1(output: Tensor, target: Tensor, mask: Tensor, weight: float = 6.0) -> Tensor:
     """Mean absolute error of each picture, in which a pixel of the hole counts ``weight`` times."""
+    return _hole_weighted((output - target).abs(), mask, weight)
+
+
+def hole_weighted_mse(output: Tensor, target: Tensor, mask: Tensor, weight: float = 6.0) -> Tensor:
+    """Mean squared error of each picture, in which a pixel of the hole counts ``weight`` times.
+
+    Of a thing that may lie here or there (an eye), L1 wants the likeliest colour of each pixel, skin; the squared error
+    wants the mean, a blurred eye: from there the network can go on to learn where it lies.
+    """
+    return _hole_weighted((output - target) ** 2, mask, weight)
+
+
+def _hole_weighted(error: Tensor, mask: Tensor, weight: float) -> Tensor:
     importance = 1 + (weight - 1) * mask
-    error = (output - target).abs() * importance
-    return (error.mean((1, 2, 3)) / importance.mean((1, 2, 3))).mean()
+    return ((error * importance).mean((1, 2, 3)) / importance.mean((1, 2, 3))).mean()
 
 
 def log_mse(output: Tensor, target: Tensor, mask: Tensor) -> Tensor:

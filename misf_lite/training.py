@@ -39,18 +39,18 @@ from misf_lite.losses import (
     discriminator_loss,
     generator_loss,
     hole_weighted_l1,
+    hole_weighted_mse,
     log_mse,
     perceptual,
     style,
 )
-from misf_lite.masks import BANDS, fit_mask, random_mask
+from misf_lite.masks import BANDS, KINDS, fit_mask, random_mask
 from misf_lite.model import MISF, MISFConfig
 
 SHRINK = 288  # larger pictures are shrunk to this short side, unless crops are larger
 LOOK = 10  # steps between two looks at the loss: looking makes a GPU wait
 
-KINDS = ("strokes", "strokes", "strokes", "box", "blobs", "blobs", "thin", "text")  # how often each is drawn
-LOSSES = ("l1", "log_mse", "perceptual", "style", "adversarial")
+LOSSES = ("l1", "mse", "log_mse", "perceptual", "style", "adversarial")
 
 
 @dataclass(frozen=True)
@@ -61,13 +61,15 @@ class Recipe:
         data: ``"photos"`` (the bundled ones), ``"toy"`` (toy faces), ``"celeba"``, ``"places365"``, or a folder.
         root: folder in which torchvision keeps CelebA and Places365.
         masks: a folder of masks to use; None draws random ones.
+        kinds: of the random masks, see `misf_lite.random_mask`; one that is named twice is drawn twice as often.
         start: weights to start from (a name that came along or a file); None draws them at random.
         steps: optimiser steps.
         crops: sides in pixels; each step takes one of them at random.
         batch: pictures per step of the smallest crop, in all processes together; larger crops come fewer at a time,
             so that steps cost the same.
-        l1, log_mse, perceptual, style, adversarial: weights of the losses, see `misf_lite.losses`; 0 leaves one out.
-        hole_weight: how much more a pixel in the hole counts in the L1 loss.
+        l1, mse, log_mse, perceptual, style, adversarial: weights of the losses, see `misf_lite.losses`; 0 leaves one
+            out.
+        hole_weight: how much more a pixel in the hole counts in the L1 and the squared error.
         features: what perceptual and style loss look through: ``"efflite"`` (offline) or ``"vgg19"``.
         rate: the learning rate, the highest one of the ``"one-cycle"`` schedule.
         discriminator_rate: learning rate of the adversarial loss's discriminator.
@@ -82,11 +84,13 @@ class Recipe:
     data: str = "photos"
     root: str = "datasets"
     masks: str | None = None
+    kinds: tuple[str, ...] = ("strokes", "strokes", "strokes", "box", "blobs", "blobs", "thin", "text")
     start: str | None = None
     steps: int = 2000
     crops: tuple[int, ...] = (64, 128)
     batch: int = 16
     l1: float = 1.0
+    mse: float = 0.0
     log_mse: float = 0.0
     perceptual: float = 0.0
     style: float = 0.0
@@ -135,7 +139,7 @@ class Recipe:
         return cls(**paper | changes)
 
     def __post_init__(self) -> None:
-        for name in ("crops", "betas"):
+        for name in ("crops", "betas", "kinds"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         for name in ("steps", "batch", "rate", "discriminator_rate", "hole_weight", "clip"):
             if not getattr(self, name) > 0:
@@ -145,6 +149,8 @@ class Recipe:
             raise ValueError(f"the weights of the losses must be 0 or more, and one of them more than 0; got {given}")
         if not self.crops or min(self.crops) < 16:
             raise ValueError(f"crops must be sides of 16 pixels or more, got {self.crops}")
+        if not self.kinds or not set(self.kinds) <= set(KINDS):
+            raise ValueError(f"kinds must be of {', '.join(KINDS)}, at least one; got {self.kinds}")
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed must be from 0 to 2**32 - 1, got {self.seed}")
         if not 0 <= self.average < 1:
@@ -411,6 +417,8 @@ class Objective:
         losses = {}
         if "l1" in self.weights:
             losses["l1"] = hole_weighted_l1(output, image, mask, self.recipe.hole_weight)
+        if "mse" in self.weights:
+            losses["mse"] = hole_weighted_mse(output, image, mask, self.recipe.hole_weight)
         if "log_mse" in self.weights:
             losses["log_mse"] = log_mse(output, image, mask)
         if self.features:
@@ -477,7 +485,8 @@ class Batches(Dataset):
     def _mask(self, crop: int, rng: np.random.Generator) -> Tensor:
         if self.masks is not None:
             return fit_mask(self.masks[rng.integers(len(self.masks))], crop, rng)
-        return random_mask(crop, BANDS[rng.integers(3)], KINDS[rng.integers(len(KINDS))], int(rng.integers(2**32)))
+        kinds = self.recipe.kinds
+        return random_mask(crop, BANDS[rng.integers(3)], kinds[rng.integers(len(kinds))], int(rng.integers(2**32)))
 
 
 def open_batches(recipe: Recipe, rank: int = 0, processes: int = 1) -> tuple[Batches, Sequence[Tensor], list[str]]:

@@ -16,6 +16,7 @@ from misf_lite.losses import (
     discriminator_loss,
     generator_loss,
     hole_weighted_l1,
+    hole_weighted_mse,
     log_mse,
     perceptual,
     style,
@@ -40,21 +41,34 @@ def test_l1_counts_a_pixel_of_the_hole_six_times_and_every_picture_once():
     assert hole_weighted_l1(0.5 - errors, torch.full_like(errors, 0.5), mask).item() == pytest.approx(by_hand)
 
 
-def test_the_weight_of_the_hole_can_be_chosen():
+@pytest.mark.parametrize(("loss", "oracle"), [(hole_weighted_l1, F.l1_loss), (hole_weighted_mse, F.mse_loss)])
+def test_the_weight_of_the_hole_can_be_chosen(loss, oracle):
     output, target, mask = pictures()
-    assert hole_weighted_l1(output, target, mask, 1).item() == pytest.approx(F.l1_loss(output, target).item())
-    only_hole = ((output - target).abs() * mask).sum((1, 2, 3)) / (3 * mask.sum((1, 2, 3)))
-    assert hole_weighted_l1(output, target, mask, 1e6).item() == pytest.approx(only_hole.mean().item(), rel=1e-4)
+    assert loss(output, target, mask, 1).item() == pytest.approx(oracle(output, target).item())
+    hole = mask.expand_as(output) > 0
+    only_hole = [oracle(output[i][hole[i]], target[i][hole[i]]).item() for i in range(len(output))]
+    assert loss(output, target, mask, 1e6).item() == pytest.approx(sum(only_hole) / len(only_hole), rel=1e-4)
 
 
-@pytest.mark.parametrize("loss", [hole_weighted_l1, log_mse])
+def test_of_a_thing_that_is_rarely_there_l1_wants_nothing_and_the_squared_error_its_share():
+    target, mask = torch.tensor([0.0, 0.0, 0.0, 1.0]).view(4, 1, 1, 1), torch.ones(4, 1, 1, 1)
+    levels = torch.linspace(0, 1, 101)
+
+    def best(loss):
+        return levels[torch.stack([loss(x.expand_as(target), target, mask) for x in levels]).argmin()].item()
+
+    assert best(hole_weighted_l1) == 0.0
+    assert best(hole_weighted_mse) == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("loss", [hole_weighted_l1, hole_weighted_mse, log_mse])
 def test_two_processes_with_half_of_a_batch_each_average_to_the_whole(loss):
     batch = pictures(B=4)
     halves = [loss(*(t[part] for t in batch)) for part in (slice(2), slice(2, 4))]
     torch.testing.assert_close(sum(halves) / 2, loss(*batch))
 
 
-@pytest.mark.parametrize("loss", [hole_weighted_l1, log_mse])
+@pytest.mark.parametrize("loss", [hole_weighted_l1, hole_weighted_mse, log_mse])
 def test_losses_of_colours_have_the_gradient_of_finite_differences(loss):
     output, target, mask = pictures(H=3, W=2, dtype=torch.float64)
     assert torch.autograd.gradcheck(lambda x: loss(x, target, mask), output.requires_grad_())

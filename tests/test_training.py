@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from misf_lite import MISF, MISFConfig, load_weights
+from misf_lite import MISF, MISFConfig, load_weights, training
 from misf_lite.checkpoints import checkpoints, claim
 from misf_lite.losses import hole_weighted_l1
 from misf_lite.training import LOOK, LOSSES, Batches, Objective, Recipe, open_batches, train
@@ -321,6 +321,8 @@ def test_the_papers_recipe_is_the_papers():
         ({"schedule": "cosine"}, "one of one-cycle, constant, got 'cosine'"),
         ({"precision": "int8"}, "one of float32, bf16, fp16"),
         ({"features": "resnet"}, "one of efflite, vgg19"),
+        ({"kinds": ("strokes", "zigzag")}, "kinds must be of strokes, box, blobs, text, thin"),
+        ({"kinds": ()}, "at least one"),
     ],
 )
 def test_a_recipe_that_cannot_work_is_refused(change, message):
@@ -387,6 +389,13 @@ def test_an_own_folder_with_fewer_pictures_than_a_batch_trains_and_tells_what_it
     run(tmp_path / "run", Recipe(data=str(album), steps=2, crops=(48,), batch=8))
     told = capsys.readouterr().out
     assert "broken.jpg" in told and "smaller than the crop" in told and "3, too few to hold some out" in told
+
+
+def test_random_masks_are_of_the_kinds_that_the_recipe_names(monkeypatch):
+    drawn, draw = [], training.random_mask
+    monkeypatch.setattr(training, "random_mask", lambda *given: drawn.append(given[2]) or draw(*given))
+    Batches(replace(RECIPE, kinds=("text", "text", "box"), batch=100, crops=(16,)), None)[0]
+    assert set(drawn) == {"text", "box"} and drawn.count("text") > drawn.count("box")
 
 
 def test_masks_can_come_from_a_folder(tmp_path, album):
