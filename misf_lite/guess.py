@@ -30,10 +30,10 @@ def smooth_guess(
     hole = mask >= 0.5
     # In half precision the steps would go astray.
     known = image.masked_fill(hole, 0).to(torch.promote_types(image.dtype, torch.float32))
-    u = _coarse_to_fine(known, hole)
-    rest = -_equation(u, hole, tension)
+    u, inside = _coarse_to_fine(known, hole), hole.to(known)
+    rest = -_equation(u, inside, tension)
     for _ in range(cycles):
-        step, rest = _cycle(rest, hole, tension, steps)
+        step, rest = _cycle(rest, inside, tension, steps)
         u = u + step
     return torch.where(hole, u.clamp(0, 1).to(image), image)
 
@@ -50,29 +50,29 @@ def _coarse_to_fine(known: Tensor, hole: Tensor) -> Tensor:
     return torch.where(hole, _twice(half, hole), known)
 
 
-def _cycle(rest: Tensor, hole: Tensor, tension: float, steps: int) -> tuple[Tensor, Tensor]:
+def _cycle(rest: Tensor, inside: Tensor, tension: float, steps: int) -> tuple[Tensor, Tensor]:
     """A step that takes most of what is left of the equation, and what is left then.
 
     A few conjugate gradients, a correction from half the size, and a few again.
     """
-    u, rest = _conjugate_gradients(rest, hole, tension, steps)
-    if min(hole.shape[2:]) > 2:
-        empty = F.avg_pool2d((~hole).to(u), 2, ceil_mode=True) == 0
+    u, rest = _conjugate_gradients(rest, inside, tension, steps)
+    if min(inside.shape[2:]) > 2:
+        within = -F.max_pool2d(-inside, 2, ceil_mode=True)  # where all four pixels are
         # On a grid twice as wide Δ² weighs a 16th and Δ a quarter.
         weight, tighter = (1 + 3 * tension) / 16, 4 * tension / (1 + 3 * tension)
-        coarse = (F.avg_pool2d(rest, 2, ceil_mode=True) / weight).masked_fill(~empty, 0)
-        direction = _twice(_cycle(coarse, empty, tighter, steps)[0], hole).masked_fill(~hole, 0)
-        change = _equation(direction, hole, tension)
+        coarse = F.avg_pool2d(rest, 2, ceil_mode=True) * within / weight
+        direction = _twice(_cycle(coarse, within, tighter, steps)[0], inside) * inside
+        change = _equation(direction, inside, tension)
         length = _dot(direction, rest) / _dot(direction, change).clamp(min=1e-20)
         u, rest = u.addcmul(length, direction), rest.addcmul(length, change, value=-1)
-    step, rest = _conjugate_gradients(rest, hole, tension, steps)
+    step, rest = _conjugate_gradients(rest, inside, tension, steps)
     return u + step, rest
 
 
-def _conjugate_gradients(rest: Tensor, hole: Tensor, tension: float, steps: int) -> tuple[Tensor, Tensor]:
+def _conjugate_gradients(rest: Tensor, inside: Tensor, tension: float, steps: int) -> tuple[Tensor, Tensor]:
     u, direction, size = torch.zeros_like(rest), rest, _dot(rest, rest)
     for _ in range(steps):
-        change = _equation(direction, hole, tension)
+        change = _equation(direction, inside, tension)
         length = size / _dot(direction, change).clamp(min=1e-20)
         u, rest = u.addcmul(length, direction), rest.addcmul(length, change, value=-1)
         size, before = _dot(rest, rest), size
@@ -84,10 +84,10 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
     return torch.linalg.vecdot(a.flatten(1), b.flatten(1)).view(-1, 1, 1, 1)
 
 
-def _equation(u: Tensor, hole: Tensor, tension: float) -> Tensor:
+def _equation(u: Tensor, inside: Tensor, tension: float) -> Tensor:
     """(1 - tension) Δ²u - tension Δu in the hole, 0 outside."""
     bend = _laplace(u)
-    return _laplace(bend).mul_(1 - tension).sub_(bend, alpha=tension).masked_fill_(~hole, 0)
+    return _laplace(bend).mul_(1 - tension).sub_(bend, alpha=tension).mul_(inside)
 
 
 def _twice(x: Tensor, like: Tensor) -> Tensor:

@@ -195,14 +195,14 @@ def conv(c_in: int, c_out: int, size: int, config: MISFConfig, stride: int = 1) 
     """Convolution (halving the size where stride = 2), norm, ReLU."""
     layer = nn.Conv2d(c_in, c_out, size, stride, padding=(size - 1) // 2)
     nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-    return nn.Sequential(layer, *_norm(c_out, config), nn.ReLU())
+    return nn.Sequential(layer, *_norm(c_out, config), nn.ReLU(inplace=True))
 
 
 def up(c_in: int, c_out: int, config: MISFConfig) -> nn.Sequential:
     """Transposed convolution that doubles the size, norm, ReLU."""
     layer = nn.ConvTranspose2d(c_in, c_out, 4, 2, 1)
     nn.init.normal_(layer.weight, std=math.sqrt(2 / (4 * c_in)))  # 4 of the 16 weights meet at each output pixel
-    return nn.Sequential(layer, *_norm(c_out, config), nn.ReLU())
+    return nn.Sequential(layer, *_norm(c_out, config), nn.ReLU(inplace=True))
 
 
 def _norm(channels: int, config: MISFConfig) -> list[nn.Module]:
@@ -219,7 +219,9 @@ class Residual(nn.Module):
         nn.init.kaiming_normal_(first.weight, nonlinearity="relu")
         if config.norm == "none":
             nn.init.zeros_(last.weight)
-        self.body = nn.Sequential(first, *_norm(channels, config), nn.ReLU(), last, *_norm(channels, config))
+        self.body = nn.Sequential(
+            first, *_norm(channels, config), nn.ReLU(inplace=True), last, *_norm(channels, config)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.body(x)
