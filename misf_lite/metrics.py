@@ -1,8 +1,13 @@
 """How close a filled picture is to the real one; and the classical methods that a network has to beat.
 
-Each method takes image ``(1, 3, H, W)`` in [0, 1] and mask ``(1, 1, H, W)``, and returns the filled image.
+Every measure gives one value per picture, of the whole of it or, with a mask, of the hole alone. Each method takes
+image ``(1, 3, H, W)`` in [0, 1] and mask ``(1, 1, H, W)``, and returns the filled image.
 """
 
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -18,22 +23,33 @@ def psnr(output: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
     Returns:
         ``(B,)``; infinite where they are equal (or the hole is empty).
     """
-    weight = output.new_ones(1) if mask is None else mask
-    weight = weight.expand_as(output)
-    squared = ((output - target) ** 2 * weight).sum((1, 2, 3))
-    return -10 * (squared / weight.sum((1, 2, 3)).clamp(min=1)).log10()
+    return -10 * _mean((output - target) ** 2, mask).log10()
 
 
-def ssim(output: Tensor, target: Tensor) -> Tensor:
+def l1(output: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Mean absolute error in percent of the range, ``(B,)``: the L1 % of the paper's tables. Arguments as for psnr."""
+    return 100 * _mean((output - target).abs(), mask)
+
+
+def _mean(x: Tensor, mask: Tensor | None) -> Tensor:
+    """The mean of each picture, or of its hole; 0 where the hole is empty."""
+    if mask is None:
+        return x.mean((1, 2, 3))
+    weight = mask.expand_as(x)
+    return (x * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3)).clamp(min=1)
+
+
+def ssim(output: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
     """Structural similarity (Wang et al. 2004), one value per picture: how alike are means, contrasts and patterns.
 
     Gaussian windows of sigma 1.5 and 11 pixels, K1 = 0.01, K2 = 0.03; windows that do not fit are left out.
 
     Args:
         output, target: ``(B, C, H, W)`` in [0, 1], H and W 11 or more.
+        mask: ``(B, 1, H, W)``; where given, only windows around a pixel of its hole count.
 
     Returns:
-        ``(B,)``, 1 where they are equal.
+        ``(B,)``, 1 where they are equal; NaN where no window counts.
     """
     steps = torch.arange(-5.0, 6.0, device=output.device, dtype=output.dtype)
     bell = (-(steps**2) / (2 * 1.5**2)).exp()
@@ -48,7 +64,64 @@ def ssim(output: Tensor, target: Tensor) -> Tensor:
     vx, vy, xy = mean(output**2) - mx**2, mean(target**2) - my**2, mean(output * target) - mx * my
     c1, c2 = 0.01**2, 0.03**2
     likeness = (2 * mx * my + c1) * (2 * xy + c2) / ((mx**2 + my**2 + c1) * (vx + vy + c2))
-    return likeness.mean((1, 2, 3, 4))
+    likeness = likeness.squeeze(2)  # (B, C, H - 10, W - 10)
+    if mask is None:
+        return likeness.mean((1, 2, 3))
+    inside = mask[:, :, 5:-5, 5:-5].expand_as(likeness)
+    return (likeness * inside).sum((1, 2, 3)) / inside.sum((1, 2, 3))
+
+
+def feature_distance(
+    features: Callable[[Tensor], list[Tensor]], output: Tensor, target: Tensor, mask: Tensor | None = None
+) -> Tensor:
+    """How differently a network sees two pictures, after LPIPS (Zhang et al. 2018) but without learnt weights.
+
+    The squared distance between the features of each place, scaled to length 1; the mean over places, then over layers.
+    It minds texture that is missing more than texture that lies elsewhere, which is what PSNR does the other way round.
+
+    Args:
+        features: such as ``misf_lite.losses.Features("efflite")``, which makes it the *EffLite distance*.
+        output, target: ``(B, 3, H, W)`` in [0, 1].
+        mask: ``(B, 1, H, W)``; where given, places count by their share of hole.
+
+    Returns:
+        ``(B,)``, from 0 (equal) to 4 (opposite).
+    """
+    distances = []
+    for a, b in zip(features(output), features(target), strict=True):
+        squared = ((F.normalize(a) - F.normalize(b)) ** 2).sum(1, keepdim=True)
+        weight = torch.ones_like(squared) if mask is None else F.interpolate(mask, squared.shape[2:], mode="area")
+        distances.append((squared * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3)).clamp(min=1e-9))
+    return torch.stack(distances).mean(0)
+
+
+def open_lpips() -> Callable[[Tensor, Tensor], Tensor]:
+    """True LPIPS (Zhang et al. 2018) on AlexNet, torchmetrics's: a function of output and target that gives ``(B,)``.
+
+    Pictures of at least 63 × 63 pixels. Nothing is ever downloaded.
+
+    Raises:
+        ImportError: torchmetrics or torchvision is missing. FileNotFoundError: AlexNet's weights are.
+    """
+    try:
+        from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
+        from torchvision.models import AlexNet_Weights
+    except ImportError as error:
+        raise ImportError(f"LPIPS needs torchmetrics ({error}): pip install 'misf-lite[evaluation]'") from error
+    path = Path(torch.hub.get_dir(), "checkpoints", Path(AlexNet_Weights.IMAGENET1K_V1.url).name)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"the weights of AlexNet should be in {path}. To download them (244 MB): "
+            "python -c \"import torchvision; torchvision.models.alexnet(weights='IMAGENET1K_V1')\". "
+            "Without a network, the EffLite distance works as it is."
+        )
+    lpips = LearnedPerceptualImagePatchSimilarity("alex", normalize=True)
+
+    def measure(output: Tensor, target: Tensor) -> Tensor:
+        lpips.to(output.device).reset()
+        return torch.stack([lpips(a[None], b[None]) for a, b in zip(output, target, strict=True)])
+
+    return measure
 
 
 def mean_fill(image: Tensor, mask: Tensor) -> Tensor:
@@ -84,13 +157,30 @@ def biharmonic(image: Tensor, mask: Tensor) -> Tensor:
     return torch.from_numpy(filled).permute(2, 0, 1)[None].to(image).clamp(0, 1)
 
 
+def patchmatch(image: Tensor, mask: Tensor) -> Tensor:
+    """Copies of the patches of 7 × 7 that fit best (Barnes et al. 2009), pypatchmatch's: sharp, and often wrong."""
+    try:
+        from patchmatch import patch_match
+    except ImportError as error:
+        raise ImportError(f"PatchMatch needs pypatchmatch ({error}): pip install 'misf-lite[evaluation]'") from error
+    pixels, hole = _pixels(image, mask)
+    patch_match.set_random_seed(0)
+    filled = patch_match.inpaint(pixels, hole, patch_size=3)
+    return torch.from_numpy(filled.copy()).permute(2, 0, 1)[None].to(image) / 255
+
+
 def _opencv(image: Tensor, mask: Tensor, method: str) -> Tensor:
     import cv2
 
+    filled = cv2.inpaint(*_pixels(image, mask), 3, getattr(cv2, method))
+    return torch.from_numpy(filled).permute(2, 0, 1)[None].to(image) / 255
+
+
+def _pixels(image: Tensor, mask: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """``(H, W, 3)`` and ``(H, W)`` uint8; black under the hole, so that nothing can be looked up there."""
     pixels = (image[0].permute(1, 2, 0) * 255).round().byte().cpu().numpy()
     hole = (mask[0, 0] > 0).byte().cpu().numpy()
-    filled = cv2.inpaint(pixels, hole, 3, getattr(cv2, method))
-    return torch.from_numpy(filled).permute(2, 0, 1)[None].to(image) / 255
+    return pixels * (1 - hole[..., None]), hole
 
 
 CLASSICAL = {"Telea": telea, "Navier–Stokes": navier_stokes, "biharmonic": biharmonic}

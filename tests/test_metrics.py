@@ -1,14 +1,19 @@
 """PSNR against scikit-image and by hand; evaluation under its protocol."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
+import torchvision
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from skimage.util import compare_images
+from torchmetrics.functional.image import learned_perceptual_image_patch_similarity
 
 from misf_lite.evaluation import evaluate
+from misf_lite.losses import Features
 from misf_lite.masks import BANDS
-from misf_lite.metrics import CLASSICAL, mean_fill, psnr, ssim
+from misf_lite.metrics import CLASSICAL, feature_distance, l1, mean_fill, open_lpips, patchmatch, psnr, ssim
 
 
 def test_psnr_agrees_with_scikit_image():
@@ -42,6 +47,91 @@ def test_ssim_of_two_grey_pictures_by_hand():
 
 def test_equal_pictures_have_infinite_psnr():
     assert psnr(torch.ones(1, 3, 4, 4), torch.ones(1, 3, 4, 4)).item() == math.inf
+
+
+def test_l1_is_a_percentage_of_the_whole_or_of_the_hole():
+    target, output = torch.zeros(1, 1, 2, 2), torch.tensor([[0.0, 0.1], [0.2, 0.1]]).view(1, 1, 2, 2)
+    mask = torch.tensor([[0.0, 0.0], [1.0, 1.0]]).view(1, 1, 2, 2)
+    assert l1(output, target).item() == pytest.approx(10)  # (0 + 0.1 + 0.2 + 0.1) / 4
+    assert l1(output, target, mask).item() == pytest.approx(15)  # (0.2 + 0.1) / 2
+
+
+def test_l1_agrees_with_scikit_image():
+    a, b = torch.rand(3, 3, 11, 13), torch.rand(3, 3, 11, 13)
+    for got, x, y in zip(l1(a, b), a, b, strict=True):
+        differences = compare_images(x.numpy(), y.numpy(), method="diff")
+        assert got.item() == pytest.approx(100 * differences.mean(), abs=1e-4)
+
+
+def test_ssim_of_the_hole_is_the_mean_of_scikit_images_map_over_its_pixels():
+    a = torch.rand(1, 3, 24, 21)
+    b, mask = (a + 0.3 * torch.rand_like(a)).clamp(0, 1), (torch.rand(1, 1, 24, 21) > 0.7).float()
+    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 1}
+    _, likeness = structural_similarity(a[0].numpy(), b[0].numpy(), channel_axis=0, full=True, **options)
+    inside = mask[0, 0, 5:-5, 5:-5].numpy() > 0
+    assert ssim(a, b, mask).item() == pytest.approx(likeness[:, 5:-5, 5:-5][:, inside].mean(), abs=1e-4)
+
+
+def test_ssim_of_a_hole_without_a_window_is_not_a_number():
+    a, mask = torch.rand(1, 3, 16, 16), torch.zeros(1, 1, 16, 16)
+    mask[..., :3, :] = 1
+    assert ssim(a, a, mask).isnan().all()
+
+
+def test_feature_distance_by_hand():
+    def features(x):
+        return [x[:, :2], x[:, 2:] * 7]
+
+    a = torch.tensor([3.0, 4.0, 2.0]).view(1, 3, 1, 1).expand(1, 3, 1, 2)
+    b = a.clone()
+    b[..., 1] = torch.tensor([4.0, 3.0, -2.0]).view(1, 3, 1)
+    # On the right (0.6, 0.8) meets (0.8, 0.6): 0.08; and 1 meets -1: 4. On the left all is equal.
+    assert feature_distance(features, a, b).item() == pytest.approx((0.08 + 4) / 2 / 2)
+    right = torch.tensor([0.0, 1.0]).view(1, 1, 1, 2)
+    assert feature_distance(features, a, b, right).item() == pytest.approx((0.08 + 4) / 2)
+    assert feature_distance(features, a, a).item() == 0
+
+
+def test_the_efflite_distance_prefers_a_texture_to_a_blur_where_psnr_prefers_the_blur():
+    rng = torch.Generator().manual_seed(0)
+    texture, other = (0.5 + 0.2 * torch.randn(1, 3, 64, 64, generator=rng).clamp(-2, 2) for _ in range(2))
+    flat = torch.full_like(texture, 0.5)
+    efflite = Features("efflite")
+    assert psnr(flat, texture) > psnr(other, texture)
+    assert feature_distance(efflite, other, texture) < feature_distance(efflite, flat, texture)
+
+
+def test_lpips_says_how_to_get_its_weights(monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r"AlexNet should be in .*alexnet.*\. To download them"):
+        open_lpips()
+
+
+@pytest.mark.filterwarnings("ignore")  # torchmetrics's own
+def test_lpips_is_torchmetricss(monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    torch.manual_seed(0)
+    file = Path(tmp_path, "hub", "checkpoints", Path(torchvision.models.AlexNet_Weights.IMAGENET1K_V1.url).name)
+    file.parent.mkdir(parents=True)
+    monkeypatch.setattr(torch.nn.Linear, "reset_parameters", lambda self: None)  # 55 million numbers, never used
+    torch.save(torchvision.models.alexnet().state_dict(), file)  # random weights: the arithmetic is the same
+    a, b = torch.rand(2, 2, 3, 64, 64)
+    lpips = open_lpips()
+    assert lpips(a, a).tolist() == [0, 0] and (lpips(a, b) > 0).all()
+    wanted = learned_perceptual_image_patch_similarity(a, b, "alex", reduction="none", normalize=True)
+    torch.testing.assert_close(lpips(a, b), wanted)
+
+
+def test_patchmatch_copies_patches_and_keeps_known_pixels():
+    rows, columns = torch.meshgrid(torch.arange(48), torch.arange(48), indexing="ij")
+    image = ((rows // 4 + columns // 4) % 2).float().expand(1, 3, 48, 48) * 0.6 + 0.2
+    mask = torch.zeros(1, 1, 48, 48)
+    mask[..., 18:30, 18:30] = 1
+    filled = patchmatch(image.masked_fill(mask > 0, 0), mask)
+    known = (mask == 0).expand_as(image)
+    assert (filled - image)[known].abs().max() < 1 / 255
+    assert filled[~known].unique().numel() <= 20  # its colours are those of the board, not between them
+    assert psnr(filled, image, mask) > psnr(mean_fill(image, mask), image, mask)
 
 
 def test_mean_fill_paints_the_mean_of_the_known_pixels():
