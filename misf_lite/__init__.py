@@ -8,6 +8,7 @@ try:
     from misf_lite.inpainting import inpaint, load_pretrained, load_weights, save_weights
     from misf_lite.masks import random_mask
     from misf_lite.model import MISF, MISFConfig, Trace
+    from misf_lite.released import load_released
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
         f"misf_lite needs {error.name}, which is not installed: run pip install {error.name}", name=error.name
@@ -24,6 +25,7 @@ __all__ = [
     "inpaint",
     "load_photo",
     "load_pretrained",
+    "load_released",
     "load_weights",
     "open_image",
     "open_mask",

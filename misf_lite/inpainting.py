@@ -33,7 +33,8 @@ def inpaint(image: Source, mask: Source, model: MISF | None = None, tile: int | 
     Args:
         image: a path, PIL image, array or tensor; see `misf_lite.images.open_image`.
         mask: the same, of the same size; what counts as hole is told in `misf_lite.images.open_mask`.
-        model: the model to use, where it lies; None loads the ``photos`` weights once, onto `misf_lite.device`.
+        model: the model to use, where it lies, also one of `misf_lite.load_released`; None loads the ``photos`` weights
+            once, onto `misf_lite.device`.
         tile: side in pixels of the square tiles to work in, 64 or more. None works on the whole picture up to one
             megapixel, and on tiles of 512 beyond.
 
@@ -160,10 +161,16 @@ def find_weights(name: str) -> MISF:
 
 
 def save_weights(model: MISF, path: str | os.PathLike) -> None:
-    """Write the model's weights, with its config inside, as safetensors: to a temporary name, then renamed."""
+    """Write the model's weights, with its config inside, as safetensors: to a temporary name, then renamed.
+
+    Raises:
+        TypeError: not a `MISF`, whose config alone says how it is built.
+    """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.part")
     model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
+    if not isinstance(model, MISF):
+        raise TypeError(f"save_weights writes what load_weights can build, a MISF, got {type(model).__name__}")
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     try:
         temporary.write_bytes(safetensors.torch.save(state, {"config": json.dumps(asdict(model.config))}))

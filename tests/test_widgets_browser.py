@@ -13,9 +13,15 @@ from urllib.parse import urlsplit
 
 import nbformat
 import pytest
+import torch
+from ipywidgets.embed import embed_data
 from PIL import Image
 
+import misf_lite as ml
 from misf_lite.lesson import run_notebook
+from misf_lite.released import ReleasedMISF
+from misf_lite.widgets import KernelExplorer
+from misf_lite.widgets.page import STATE, VIEW, embed, with_scripts
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -582,3 +588,21 @@ def test_the_executed_notebook_keeps_a_picture_of_each_widget_for_plain_viewers(
     cells = json.loads((exported.parent / "widgets.ipynb").read_text(encoding="utf-8"))["cells"]
     kept = [output["data"] for cell in cells for output in cell.get("outputs", []) if "data" in output]
     assert len(kept) == 5 and all(len(data["image/png"]) > 5000 for data in kept)
+
+
+def test_the_released_models_sums_become_its_output(chromium, tmp_path):
+    torch.manual_seed(0)
+    model, image = ReleasedMISF().eval(), torch.rand(1, 3, 32, 32)
+    torch.nn.init.normal_(model.kpn_model.core_img.bias)
+    explorer = KernelExplorer(image, ml.random_mask((32, 32)), model)
+    state = embed_data([explorer], drop_defaults=False)["manager_state"]
+    cells = [{"outputs": [{"data": {VIEW: {"model_id": explorer.model_id}}}]}]
+    scripts = embed({"metadata": {"widgets": {STATE: state}}, "cells": cells})
+    page = f"<!DOCTYPE html><body>{cells[0]['outputs'][0]['data']['text/html']}</body>"
+    (tmp_path / "page.html").write_text(with_scripts(page, scripts), encoding="utf-8")
+    widget = visit(chromium, (tmp_path / "page.html").as_uri(), ".misf-explorer").locator(".misf-explorer")
+    trace = explorer.trace
+    for row, column in ((12, 20), (31, 31)):
+        point_at(picture_of(widget), row, column, side=32)
+        assert pixel(widget) == (row, column)
+        check_sums(widget, {0: trace.after[0][0].numpy(), "output": trace.output[0].numpy()})

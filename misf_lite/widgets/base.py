@@ -10,6 +10,7 @@ import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import UnionType
 from typing import ClassVar
 
 import anywidget
@@ -130,7 +131,7 @@ def check_pair(image: Tensor, mask: Tensor | None, who: str) -> None:
         raise ValueError(f"{who} expects a mask (1, 1, H, W) of the image's size {shape}, got {given}")
 
 
-def check_model(model: object, kind: type[torch.nn.Module] = MISF) -> None:
+def check_model(model: object, kind: type[torch.nn.Module] | UnionType = MISF) -> None:
     """Raises ValueError for what is not a model."""
     if not isinstance(model, kind):
         raise ValueError(f"model must be a MISF, got {type(model).__name__}: load one with misf_lite.load_pretrained()")

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from misf_lite import figures
 from misf_lite.model import MISF, Trace
+from misf_lite.released import ReleasedMISF
 from misf_lite.widgets import base
 from misf_lite.widgets.kernel_explorer import KernelExplorer, traced
 
@@ -34,7 +35,7 @@ class FeatureBrowser(base.Widget):
 
     def __init__(self, image: Tensor, mask: Tensor, model: MISF, explorer: KernelExplorer | None = None) -> None:
         base.check_pair(image, mask, "FeatureBrowser")
-        levels = [level for level in model.config.levels if level] if isinstance(model, MISF) else []
+        levels = [level for level in model.config.levels if level] if isinstance(model, MISF | ReleasedMISF) else []
         if not levels:
             raise ValueError("FeatureBrowser shows what semantic filtering does: give a MISF with semantic=True")
         self.trace = traced(model, image, mask)

@@ -193,7 +193,7 @@ function render({ model, el }) {
       const largest = Math.max(...reading.products.map(Math.abs)) || 1;
       widget.kernel.draw(reading.kernel, "kernel", -level.limit, level.limit);
       if (level.number) widget.patch.draw(reading.patch, "map", ...level.ranges[ch], reading.holes);
-      else widget.patch.draw(reading.patch, "grey", 0, 1, reading.holes);
+      else widget.patch.draw(reading.patch, "grey", ...(data.tanh ? level.ranges[ch] : [0, 1]), reading.holes);
       widget.products.draw(reading.products, "kernel", -largest, largest);
       widget.sum.textContent = number(reading.sum, 3);
       widget.sum.dataset.value = reading.sum;
@@ -215,11 +215,12 @@ function render({ model, el }) {
     const p = row * W + column, list = (values, as = number) => `(${values.map((v) => as(v, 3)).join(", ")})`;
     const parts = mask && mask[p] ? added.map(({ name, values }) => ({ name, values: sums.map((_, c) => values[(c * values.length) / 3 + holeAt[p]]) })) : [];
     const total = sums.map((sum, c) => parts.reduce((rest, part) => rest + part.values[c], sum));
-    const final = total.map((v) => Math.max(0, Math.min(1, v)));
+    const final = total.map((v) => (data.tanh ? (Math.tanh(v) + 1) / 2 : Math.max(0, Math.min(1, v))));
     const swatch = element("span", { className: "swatch" });
     swatch.style.background = `rgb(${final.map((v) => Math.round(255 * v))})`;
     box.dataset.output = final;
     if (data.picture !== "output") return [`The sums are the filtered pixel, ${list(sums)} `, swatch];
+    if (data.tanh) return [`(tanh + 1) / 2 of the filtered pixel ${list(sums)} = output ${list(final)} `, swatch];
     const cut = final.some((v, c) => Math.abs(v - total[c]) > 5e-4) ? ", cut off at 0 and 1" : "";
     if (!parts.length) return [`The sums are the output pixel, ${list(final)}${cut} `, swatch];
     const terms = parts.map((part) => `+ ${part.name} ${list(part.values, signed)}`);

@@ -11,6 +11,7 @@ from misf_lite import figures
 from misf_lite.filtering import filter2d
 from misf_lite.kernels import centre_of_mass, entropy, hole_share
 from misf_lite.model import MISF, MISFConfig, Trace
+from misf_lite.released import ReleasedMISF
 from misf_lite.widgets import base
 
 PER_PIXEL = 5  # the maps of a level, one byte each; features have a mask, too
@@ -25,7 +26,8 @@ class KernelExplorer(base.Widget):
     Args:
         image: ``(1, 3, H, W)`` in [0, 1].
         mask: ``(1, 1, H, W)``, 1 = hole; None where there is none (only with ``kernels``).
-        model: whose kernels are shown, at all levels that it filters; where it lies, image and mask are moved.
+        model: whose kernels are shown, at all levels that it filters; where it lies, image and mask are moved. Also one
+            of `misf_lite.load_released`.
         kernels: or kernels made by hand, ``(1, G, N*N, H, W)`` as `filter2d` takes them; N up to 11.
         dilation, padding: how kernels made by hand are applied, see `filter2d`.
         pixel: (row, column) to start with; None takes one at the border of the hole.
@@ -48,7 +50,7 @@ class KernelExplorer(base.Widget):
         self,
         image: Tensor,
         mask: Tensor | None = None,
-        model: MISF | None = None,
+        model: MISF | ReleasedMISF | None = None,
         *,
         kernels: Tensor | None = None,
         dilation: int = 1,
@@ -95,28 +97,27 @@ class KernelExplorer(base.Widget):
         return figure
 
 
-def _of_model(image: Tensor, mask: Tensor | None, model: MISF) -> tuple[Trace, dict]:
-    base.check_model(model)
+def _of_model(image: Tensor, mask: Tensor | None, model: MISF | ReleasedMISF) -> tuple[Trace, dict]:
+    base.check_model(model, MISF | ReleasedMISF)
     if mask is None:
         raise ValueError("a model fills a hole: give KernelExplorer(image, mask, model) a mask (1, 1, H, W)")
-    config = model.config
+    config, released = model.config, isinstance(model, ReleasedMISF)
+    padding = "zeros" if released else "reflect"
     if not config.levels:
         raise ValueError("this model filters nothing, there are no kernels to show: its config says image=False too")
     trace = traced(model, image, mask)
     data = _picture(trace.image, trace.mask, trace.output)
-    data |= {"picture": "output", "added": _added(config, trace)}
+    data |= {"picture": "output", "tanh": released, "added": _added(config, trace)}
     room = base.BUDGET - sum(map(len, (data["image"], data["mask"], data["output"])))
     room -= sum(len(part["values"]) for part in data["added"])
     levels = []
     if config.image:
         title = f"image, the last of {config.passes} passes" if config.passes > 1 else "image"
-        levels.append(_level(0, title, trace, config.dilation[0], "reflect", room))
+        levels.append(_level(0, title, trace, config.dilation[0], padding, room))
         room -= levels[0].pop("bytes")
     semantic = [level for level in config.levels if level]
     for level in semantic:
-        levels.append(
-            _level(level, f"features F{level}", trace, config.dilation[level], "reflect", room / len(semantic))
-        )
+        levels.append(_level(level, f"features F{level}", trace, config.dilation[level], padding, room / len(semantic)))
         levels[-1].pop("bytes")
     return trace, data | {"levels": levels}
 
