@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+import hashlib
 import io
 import math
 import sys
@@ -9,23 +10,24 @@ import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from importlib import import_module
 from pathlib import Path
 
 import torch
+from accelerate import PartialState
 from PIL import Image
-from torch import Tensor
 from tqdm import tqdm
 
 from misf_lite import __version__
-from misf_lite.datasets import load_photo, photos, toy_faces
+from misf_lite.datasets import load_photo, open_pictures
 from misf_lite.device import device
 from misf_lite.doctor import examine
-from misf_lite.evaluation import evaluate
+from misf_lite.evaluation import METRICS, Method, Protocol, Results, describe, discard, measure, show
 from misf_lite.guess import smooth_guess
-from misf_lite.images import check_output, save_image
-from misf_lite.inpainting import find_weights, inpaint
-from misf_lite.masks import BANDS, random_mask
-from misf_lite.metrics import CLASSICAL, mean_fill
+from misf_lite.images import Source, check_output, save_image
+from misf_lite.inpainting import find_weights, inpaint, weights_path
+from misf_lite.masks import BANDS, KINDS, random_mask
+from misf_lite.metrics import CLASSICAL, mean_fill, patchmatch
 from misf_lite.model import MISFConfig
 from misf_lite.training import LOSSES, Recipe, train
 
@@ -85,16 +87,28 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--workers", type=int, help="processes that read pictures and draw holes")
     sub.add_argument("--tensorboard", action="store_true", help="write a TensorBoard log into the folder")
 
-    sub = command("evaluate", run_evaluate, "measure how well held-out holes are filled")
+    sub = command("evaluate", run_evaluate, "measure how well held-out holes are filled, and compare")
+    _add_pictures(sub)
     sub.add_argument(
-        "--weights", default="photos", help="weights that came along, or a .safetensors file (default: photos)"
+        "--weights",
+        nargs="+",
+        default=["photos"],
+        help="weights that came along, .safetensors files, or released .pth checkpoints (default: photos)",
     )
-    sub.add_argument("--data", choices=("photos", "toy"), default="photos", help="which pictures (default: photos)")
-    sub.add_argument("--split", choices=("val", "test"), default="test", help="which photographs (default: test)")
     sub.add_argument(
         "--classical", action="store_true", help="and three classical methods (pip install 'misf-lite[classical]')"
     )
-    sub.add_argument("--size", type=int, default=128, help="short side in pixels (default: 128)")
+    sub.add_argument("--patchmatch", action="store_true", help="and PatchMatch (pip install 'misf-lite[evaluation]')")
+    sub.add_argument("--kind", choices=sorted(KINDS), default="strokes", help="kind of masks (default: strokes)")
+    sub.add_argument("--seed", type=int, default=0, help="seed of the masks (default: 0)")
+    sub.add_argument(
+        "--metrics", nargs="+", default=["psnr", "ssim"], metavar="METRIC", help=f"some of {', '.join(METRICS)}"
+    )
+    sub.add_argument("--baseline", help="compare the others with this method: difference and 95 %% interval")
+    sub.add_argument(
+        "-o", "--output", type=Path, help="a .csv file of every picture; an interrupted one is gone on with"
+    )
+    sub.add_argument("--force", action="store_true", help="replace the output if it exists")
 
     sub = command("bench", run_bench, "measure speed and memory")
     sub.add_argument(
@@ -108,9 +122,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--weights", default="photos", help="weights that came along, or a .safetensors file (default: photos)"
     )
-    sub.add_argument("--data", choices=("photos", "toy"), default="photos", help="which pictures (default: photos)")
-    sub.add_argument("--split", choices=("val", "test"), default="test", help="which photographs (default: test)")
-    sub.add_argument("--size", type=int, default=128, help="short side in pixels (default: 128)")
+    _add_pictures(sub)
     sub.add_argument("-o", "--output", type=Path, help="draw a picture's kernels into this file, best a .png")
     sub.add_argument("--force", action="store_true", help="replace the output if it exists")
 
@@ -125,6 +137,16 @@ def parser() -> argparse.ArgumentParser:
 
     command("doctor", run_doctor, "check the installation: what is here, what is missing, how to mend it")
     return top
+
+
+def _add_pictures(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--data", default="photos", help="photos, toy, celeba, places365, or a folder of pictures (default: photos)"
+    )
+    sub.add_argument("--split", choices=("val", "test"), default="test", help="which photographs (default: test)")
+    sub.add_argument("--size", type=int, default=128, help="short side in pixels (default: 128)")
+    sub.add_argument("--root", default="datasets", help="where CelebA and Places365 lie (default: datasets)")
+    sub.add_argument("--count", type=int, help="only the first so many pictures")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -187,27 +209,59 @@ def _changes(given: Sequence[str]) -> dict:
     return changes
 
 
-def _held_out(arguments: argparse.Namespace, where: torch.device) -> tuple[list[Tensor], str]:
+def _open_pictures(arguments: argparse.Namespace) -> tuple[dict[str, Source], str]:
     """The pictures to measure on, and what they are."""
-    if arguments.data == "photos":
-        images = [load_photo(path, arguments.size).to(where) for path in photos(arguments.split)]
-        return images, f"{len(images)} photographs of the {arguments.split} split"
-    images = toy_faces(64, arguments.size, 3 * 2**30).to(where).split(1)  # training draws its seeds below 2**31
-    return list(images), f"{len(images)} toy faces"
+    pictures, what, notes = open_pictures(
+        arguments.data, size=arguments.size, split=arguments.split, root=arguments.root
+    )
+    for note in notes:
+        print(note, file=sys.stderr)
+    return dict(list(pictures.items())[: arguments.count]), what
 
 
 def run_evaluate(arguments: argparse.Namespace) -> None:
-    where = device()
-    model = find_weights(arguments.weights).to(where)
-    images, what = _held_out(arguments, where)
-    methods = {arguments.weights: model, "mean colour": mean_fill, "smooth guess": smooth_guess}
+    state, where = PartialState(), device()
+    pictures, what = _open_pictures(arguments)
+    methods, identities = _methods(arguments, where)
+    protocol = Protocol.of(what, pictures, size=arguments.size, kind=arguments.kind, seed=arguments.seed)
+    if arguments.output and arguments.force and state.is_main_process:
+        discard(arguments.output)
+    state.wait_for_everyone()
+    results = Results(arguments.output, protocol, arguments.metrics, identities, state.process_index)
+    if arguments.baseline and arguments.baseline not in results.methods:
+        raise ValueError(f"there is no method {arguments.baseline!r} to compare with: {', '.join(results.methods)}")
+    measure(methods, pictures, results, where, state.num_processes)
+    state.wait_for_everyone()
+    if state.is_main_process:
+        results.finish()
+        print(describe(results.head["protocol"]))
+        print(show(results.table(), arguments.metrics, [*results.methods], arguments.baseline))
+        if arguments.output:
+            print(arguments.output)
+
+
+def _methods(arguments: argparse.Namespace, where: torch.device) -> tuple[dict[str, Method], dict[str, str]]:
+    """What is compared, by name; and of each what it is: a hash of its weights, or the version of its package."""
+    models, identities = {}, {}
+    for name in arguments.weights:
+        path = weights_path(name)
+        short = name if not Path(name).suffix else path.parent.name if path.stem == "weights" else path.stem
+        if short in models:
+            raise ValueError(f"two of the weights are called {short!r}: rename a file")
+        models[short] = find_weights(name).to(where)
+        identities[short] = f"sha256 {hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
+    methods: dict[str, Method] = {"mean colour": mean_fill, "smooth guess": smooth_guess}
     methods |= CLASSICAL if arguments.classical else {}
-    scores = evaluate(methods, tqdm(images, leave=False, disable=None))
-    print(f"{what}, short side {arguments.size}, strokes; PSNR in dB inside the hole (whole picture), SSIM")
-    print(f"{'hole':18}" + "".join(f"{f'{low:.0%} to {high:.0%}':>22}" for low, high in BANDS))
-    for name, rows in scores.items():
-        cells = "".join(f"{row['psnr_hole']:8.2f} ({row['psnr']:.2f}) {row['ssim']:.3f}" for row in rows)
-        print(f"{Path(name).name:18}{cells}")
+    methods |= {"PatchMatch": patchmatch} if arguments.patchmatch else {}
+    packages = {"Telea": "cv2", "Navier–Stokes": "cv2", "biharmonic": "skimage", "PatchMatch": "patchmatch"}
+    for name in methods:
+        package = packages.get(name, "misf_lite")
+        try:
+            identities[name] = f"{package} {import_module(package).__version__}"
+        except ImportError as error:
+            extra = "evaluation" if name == "PatchMatch" else "classical"
+            raise ImportError(f"{name} needs {package}: run pip install 'misf-lite[{extra}]'") from error
+    return models | methods, identities
 
 
 def run_bench(arguments: argparse.Namespace) -> None:
@@ -223,10 +277,11 @@ def run_kernels(arguments: argparse.Namespace) -> None:
         check_output(arguments.output, overwrite=arguments.force)  # before the work, not after it
     where = device()
     model = find_weights(arguments.weights).to(where)
-    images, what = _held_out(arguments, where)
-    rows = kernel_statistics(model, tqdm(images, leave=False, disable=None))
+    pictures, what = _open_pictures(arguments)
+    images = [load_photo(source, arguments.size) for source in pictures.values()]
+    rows = kernel_statistics(model, (image.to(where) for image in tqdm(images, leave=False, disable=None)))
     side, passes = model.config.kernel_size[0], model.config.passes
-    print(f"{what}, short side {arguments.size}, strokes; {side}×{side} kernels, one pass (of {passes})")
+    print(f"{len(images)} {what}, short side {arguments.size}, strokes; {side}×{side} kernels, one pass (of {passes})")
     print(f"{'hole':18}{'centre share':>14}{f'entropy (≤ {2 * math.log(side):.2f})':>18}{'reach in pixels':>18}")
     for region, row in rows.items():
         print(f"{region:18}{row['centre_share']:14.3f}{row['entropy']:18.2f}{row['reach']:18.2f}")

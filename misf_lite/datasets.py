@@ -169,6 +169,40 @@ def open_data(name: str, *, shrink: int, crop: int, root: str | Path = "datasets
     return Pictures(learn, shrink, notes), Pictures([items[path] for path in items if path in held], shrink)
 
 
+def open_pictures(
+    name: str, *, size: int, split: str = "test", root: str | Path = "datasets"
+) -> tuple[dict[str, Source], str, list[str]]:
+    """Pictures to measure on: by name, what `load_photo` takes; what they are in words; and notes for the user.
+
+    Args:
+        name: ``"photos"`` (of a split), ``"toy"`` (64 faces of ``size`` pixels that no training has drawn),
+            ``"celeba"`` (its test split), ``"places365"`` (its validation split), or a folder: every picture in it,
+            read now so that it is known which can be.
+        size: short side in pixels that they will be resized to.
+        split: of the photographs: ``"val"`` or ``"test"``.
+        root: where torchvision has put CelebA or Places365.
+
+    Raises:
+        FileNotFoundError, NotADirectoryError, ImportError, ValueError: as `open_data`.
+    """
+    if name == "photos":
+        found = {path.name: path for path in photos(split)}
+        return found, f"photographs of the {split} split", []
+    if name == "toy":
+        faces = toy_faces(64, size, 3 * 2**30)  # training draws its seeds below 2**31
+        return {f"face {i:02}": face for i, face in enumerate(faces.split(1))}, "toy faces", []
+    if name in ("celeba", "places365"):
+        files = _torchvision_files(name, Path(root))["test"]
+        return {Path(file).name: file for file in files}, f"pictures of {name}", []
+    folder, notes = Path(name), []
+    if not folder.exists():
+        known = "photos, toy, celeba or places365, or name a folder of pictures"
+        raise FileNotFoundError(f"there is no data {name!r}: choose {known} (working folder: {Path.cwd()})")
+    read = _read_all(_find_files(folder, notes), lambda path: from_tensor(load_photo(path, size)), notes)
+    found = {path.relative_to(folder).as_posix(): pixels for path, pixels in read}
+    return found, f"pictures of {folder.resolve().name}", notes
+
+
 def open_masks(folder: str | Path) -> Masks:
     """The masks in a folder, and in folders inside it, each read with `open_mask`: white is the hole.
 
@@ -191,6 +225,17 @@ def open_masks(folder: str | Path) -> Masks:
 
 
 def _open_torchvision(name: str, shrink: int, crop: int, root: Path) -> tuple[Pictures, Pictures]:
+    files = _torchvision_files(name, root)
+    learn, held = Pictures(files["train"], shrink), Pictures(files["val"][:64], shrink)
+    width, height = learn[0].size
+    learn.notes = [f"pictures in {name}: {len(learn)} to learn from, {len(held)} held out; each is read at each use"]
+    if min(width, height) < crop:  # they are all of one size
+        learn.notes.append(f"smaller than the crop of {crop} pixels, and so enlarged: all, {width}×{height} pixels")
+    return learn, held
+
+
+def _torchvision_files(name: str, root: Path) -> dict[str, list[str]]:
+    """The paths of CelebA's or Places365's pictures by split; of Places365, val is test, too."""
     try:
         from torchvision.datasets import CelebA, Places365
     except ImportError as error:
@@ -203,22 +248,19 @@ def _open_torchvision(name: str, shrink: int, crop: int, root: Path) -> tuple[Pi
     try:
         if name == "celeba":
             folder = root / "celeba" / "img_align_celeba"
-            parts = (CelebA(root, split) for split in ("train", "valid"))
-            learn, held = ([f"{folder}/{file}" for file in part.filename] for part in parts)
+            parts = {"train": "train", "val": "valid", "test": "test"}
+            files = {k: [f"{folder}/{file}" for file in CelebA(root, part).filename] for k, part in parts.items()}
         else:
-            parts = (Places365(root, split, small=True) for split in ("train-standard", "val"))
-            learn, held = ([file for file, _ in part.imgs] for part in parts)
-        learn, held = Pictures(learn, shrink), Pictures(held[:64], shrink)
-        width, height = learn[0].size
+            parts = {"train": "train-standard", "val": "val"}
+            files = {k: [file for file, _ in Places365(root, part, small=True).imgs] for k, part in parts.items()}
+            files["test"] = files["val"]
+        Image.open(files["train"][0]).close()
     except (RuntimeError, FileNotFoundError) as error:
         raise FileNotFoundError(
             f"{name} is not, or not completely, in {root.absolute()} ({error}). To download it, run\n"
             f'  python -c "{download[name]}"'
         ) from error
-    learn.notes = [f"pictures in {name}: {len(learn)} to learn from, {len(held)} held out; each is read at each use"]
-    if min(width, height) < crop:  # they are all of one size
-        learn.notes.append(f"smaller than the crop of {crop} pixels, and so enlarged: all, {width}×{height} pixels")
-    return learn, held
+    return files
 
 
 def _find_files(folder: Path, notes: list[str]) -> list[Path]:

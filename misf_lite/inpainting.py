@@ -22,6 +22,7 @@ from misf_lite.datasets import data_folder
 from misf_lite.device import device
 from misf_lite.images import Source, check_pair, open_image, open_mask, to_tensor
 from misf_lite.model import MISF, MISFConfig
+from misf_lite.released import ReleasedMISF, load_released
 
 WHOLE = 1024 * 1024  # pixels; larger pictures are filled tile by tile
 TILE = 512
@@ -149,15 +150,27 @@ def load_pretrained(name: str = "photos") -> MISF:
     Raises:
         ValueError: no such weights; the message lists those there are.
     """
-    name = "misf" if name == "toy" else name
-    if name not in pretrained():
+    return load_weights(weights_path(name))
+
+
+def weights_path(name: str) -> Path:
+    """Where weights lie: the path itself, if it has an ending, or the file of a name that came with the project.
+
+    Raises:
+        ValueError: no such name.
+    """
+    if Path(name).suffix:
+        return Path(name)
+    file = "misf" if name == "toy" else name
+    if file not in pretrained():
         raise ValueError(f"there are no weights called {name!r}: choose one of {', '.join(pretrained()) or '(none)'}")
-    return load_weights(data_folder() / "weights" / f"{name}.safetensors")
+    return data_folder() / "weights" / f"{file}.safetensors"
 
 
-def find_weights(name: str) -> MISF:
-    """`load_weights` for what has an ending, and so is a path; `load_pretrained` for a name."""
-    return load_weights(name) if Path(name).suffix else load_pretrained(name)
+def find_weights(name: str) -> MISF | ReleasedMISF:
+    """The model of a name or of a path: a .pth or .pt file is one of `load_released`."""
+    path = weights_path(name)
+    return load_released(path) if path.suffix in (".pth", ".pt") else load_weights(path)
 
 
 def save_weights(model: MISF, path: str | os.PathLike) -> None:

@@ -537,6 +537,8 @@ def _first_model(config: MISFConfig, recipe: Recipe) -> MISF:
     if recipe.start is None:
         return MISF(config)
     model = find_weights(recipe.start)
+    if not isinstance(model, MISF):
+        raise ValueError(f"{recipe.start} is the authors' own network, which is not trained here: start from a MISF")
     if model.config != config:
         raise ValueError(f"{recipe.start} has another architecture: {model.config}; asked for was {config}")
     return model

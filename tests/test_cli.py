@@ -229,11 +229,10 @@ def test_the_device_can_be_chosen_by_a_variable(monkeypatch):
     assert "MISF_LITE_DEVICE" in ml.device.__doc__
 
 
-def test_evaluation_prints_every_band_for_the_weights_and_the_mean_colour(folder, capsys, monkeypatch):
-    monkeypatch.setattr("misf_lite.cli.photos", lambda split: ml.photos("val")[:2])
-    assert main(["evaluate", "--weights", "small.safetensors", "--size", "32"]) == 0
+def test_evaluation_prints_every_band_for_the_weights_and_the_mean_colour(folder, capsys):
+    assert main(["evaluate", "--weights", "small.safetensors", "--size", "32", "--split", "val", "--count", "2"]) == 0
     said = capsys.readouterr().out
-    for part in ("2 photographs", "0% to 20%", "40% to 60%", "small.safetensors", "mean colour"):
+    for part in ("2 photographs of the val split", "0% to 20%", "40% to 60%", "small ", "mean colour"):
         assert part in said
 
 
