@@ -19,6 +19,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from misf_lite import __version__
+from misf_lite.ablations import ABLATIONS, BUDGETS, MAIN, measure_all, runs, show_spread, train_all
 from misf_lite.datasets import load_photo, open_pictures
 from misf_lite.device import device
 from misf_lite.doctor import examine
@@ -109,6 +110,21 @@ def parser() -> argparse.ArgumentParser:
         "-o", "--output", type=Path, help="a .csv file of every picture; an interrupted one is gone on with"
     )
     sub.add_argument("--force", action="store_true", help="replace the output if it exists")
+
+    sub = command("ablate", run_ablate, "train the paper's ablations with one budget each, and compare them")
+    sub.add_argument("-o", "--output", type=Path, required=True, help="folder of the runs; what is done there stays")
+    sub.add_argument("--data", choices=sorted(BUDGETS), default="toy", help="toy faces or photographs (default: toy)")
+    every = [name for group in ABLATIONS.values() for name in group]
+    sub.add_argument("--only", nargs="+", metavar="NAME", help=f"some of {', '.join(every)} (default: all)")
+    sub.add_argument("--seeds", type=int, default=3, help=f"runs of each of {', '.join(MAIN)} (default: 3)")
+    sub.add_argument("--steps", type=int, help="training steps of each run (default: 1500 for toy, 1000 for photos)")
+    sub.add_argument("--precision", help="float32, bf16 or fp16")
+    sub.add_argument("--size", type=int, help="short side to measure at (default: 64 for toy, 128 for photos)")
+    sub.add_argument(
+        "--part",
+        metavar="K/N",
+        help="only train, every N-th run from the K-th on: to share the work",
+    )
 
     sub = command("bench", run_bench, "measure speed and memory")
     sub.add_argument(
@@ -262,6 +278,27 @@ def _methods(arguments: argparse.Namespace, where: torch.device) -> tuple[dict[s
             extra = "evaluation" if name == "PatchMatch" else "classical"
             raise ImportError(f"{name} needs {package}: run pip install 'misf-lite[{extra}]'") from error
     return models | methods, identities
+
+
+def run_ablate(arguments: argparse.Namespace) -> int:
+    names = arguments.only or [name for group in ABLATIONS.values() for name in group]
+    changes = {name: getattr(arguments, name) for name in ("steps", "precision") if getattr(arguments, name)}
+    todo = runs(arguments.data, names, arguments.seeds, **changes)
+    if arguments.part:
+        k, _, n = arguments.part.partition("/")
+        if not (k.isdecimal() and n.isdecimal() and 1 <= int(k) <= int(n)):
+            raise ValueError(f"--part takes K/N with K from 1 to N, such as 1/2, got {arguments.part!r}")
+        todo = dict(list(todo.items())[int(k) - 1 :: int(n)])
+    if not train_all(todo, arguments.output):
+        return 130  # interrupted, and saved
+    if not arguments.part:
+        size = arguments.size or {"toy": 64, "photos": 128}[arguments.data]
+        results = measure_all(list(todo), arguments.output, arguments.data, size)
+        print(f"{describe(results.head['protocol'])}; PSNR in the hole, dB, mean ± spread of seeds")
+        print("(difference to misf with its 95 % bootstrap interval over pictures)")
+        print(show_spread(results.table()))
+        print(results.path)
+    return 0
 
 
 def run_bench(arguments: argparse.Namespace) -> None:
