@@ -116,8 +116,8 @@ def spread(
 
     Returns:
         For each name one dict per band: ``mean`` over seeds and pictures; ``spread``, the standard deviation of the
-        seeds' means (NaN of a single one); ``seeds``; and to misf, seeds averaged: ``difference``, ``low``, ``high``, its
-        paired `bootstrap` interval over the pictures.
+        seeds' means (NaN of a single one); ``seeds``; and to misf, seeds averaged: ``difference``, ``low``, ``high``,
+        its paired `bootstrap` interval over the pictures.
     """
     values: dict[str, dict[str, dict[tuple[int, str], float]]] = {}
     for row in rows:
