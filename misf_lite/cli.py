@@ -126,6 +126,10 @@ def parser() -> argparse.ArgumentParser:
         help="only train, every N-th run from the K-th on: to share the work",
     )
 
+    sub = command("report", run_report, "write the results in data/results as a page with figures")
+    sub.add_argument("-o", "--output", type=Path, required=True, help="where to write it, such as docs/results.md")
+    sub.add_argument("--force", action="store_true", help="replace the output if it exists")
+
     sub = command("bench", run_bench, "measure speed and memory")
     sub.add_argument(
         "what",
@@ -299,6 +303,13 @@ def run_ablate(arguments: argparse.Namespace) -> int:
         print(show_spread(results.table()))
         print(results.path)
     return 0
+
+
+def run_report(arguments: argparse.Namespace) -> None:
+    from misf_lite.report import write_report
+
+    for path in write_report(arguments.output, overwrite=arguments.force):
+        print(path)
 
 
 def run_bench(arguments: argparse.Namespace) -> None:

@@ -155,7 +155,8 @@ class Results:
         rank: the number of this process.
 
     Raises:
-        ValueError: the file holds results of another protocol, of other metrics, or of another method of that name.
+        FileNotFoundError: there is no folder for the file.
+        ValueError: it holds results of another protocol, of other metrics, or of another method of that name.
     """
 
     def __init__(
@@ -169,6 +170,10 @@ class Results:
         self.path, self.rows, self.rank = path and Path(path), {}, rank
         self.head = {"protocol": json.loads(json.dumps(asdict(protocol))), "metrics": list(metrics)}
         self.methods = dict(methods)
+        if self.path and not self.path.parent.is_dir():
+            raise FileNotFoundError(
+                f"{self.path} cannot be written: there is no folder {self.path.parent}; make it first"
+            )
         if self.path:
             if self._journal.exists():  # a line that was torn off must not run into the next
                 whole = self._journal.read_bytes()

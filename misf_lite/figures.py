@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -15,6 +16,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
+from misf_lite.evaluation import summarise
 from misf_lite.kernels import centre_share, entropy, reach, regions
 from misf_lite.masks import BANDS
 from misf_lite.model import MISF
@@ -48,6 +50,18 @@ def show_images(images: Mapping[str, Tensor], axes: Sequence[Axes] | None = None
         ax.set_title(title)
         ax.set_axis_off()
     return axes
+
+
+def show_strips(strips: Mapping[str, Tensor]) -> Figure:
+    """Batches ``(B, C, H, W)`` below each other, each a strip of its pictures with its name on the left."""
+    B, _, H, W = next(iter(strips.values())).shape
+    figure = plt.figure(figsize=(8, 8 * H / W / B * len(strips)), layout="constrained")
+    for ax, (name, x) in zip(figure.subplots(len(strips), 1), strips.items(), strict=True):
+        ax.imshow(picture(torch.cat([*x], 2)), interpolation="nearest")
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(False)
+        ax.set_ylabel(name, rotation=0, ha="right", va="center")
+    return figure
 
 
 def new_row(columns: int, aspect: float = 1.0, width: float = 8) -> np.ndarray:
@@ -194,6 +208,36 @@ def show_training(
     else:
         show_kernel(kernel, taps, "the kernel at the pink pixel")
     return axes
+
+
+def show_differences(rows: Sequence[dict], baseline: str, ax: Axes | None = None) -> Axes:
+    """How far each method is from a baseline in the PSNR of the hole, by band, with 95 % intervals over the pictures.
+
+    Methods that are more than 6 dB away would squeeze all others; they are left out, and named.
+
+    Args:
+        rows: of `misf_lite.evaluation.read_results`.
+    """
+    table = summarise(rows, "psnr_hole", baseline)
+    gaps = {name: cells for name, cells in table.items() if name != baseline}
+    far = [name for name, cells in gaps.items() if max(abs(cell["difference"]) for cell in cells) > 6]
+    names = sorted(set(gaps) - set(far), key=lambda name: gaps[name][-1]["difference"])
+    ax = new_row(1, 0.16 + 0.09 * len(names), 7)[0] if ax is None else ax
+    for b, (low, high) in enumerate(BANDS):
+        cells = [gaps[name][b] for name in names]
+        centres = np.array([cell["difference"] for cell in cells])
+        arms = np.abs(np.array([[cell["low"], cell["high"]] for cell in cells]).T - centres)
+        places = np.arange(len(names)) + (1 - b) * 0.22
+        label = f"hole {low:.0%} to {high:.0%}"
+        ax.errorbar(centres, places, xerr=arms, fmt="os^"[b], color=LINES[b], capsize=3, markersize=5, label=label)
+    ax.axvline(0, color="0.4", linewidth=1)
+    ax.set_yticks(range(len(names)), names)
+    ax.set_xlabel(
+        f"difference to {baseline} in dB, PSNR in the hole" + (f" (not shown: {', '.join(far)})" if far else "")
+    )
+    ax.grid(axis="x", alpha=0.3)
+    ax.legend(loc="lower right", fontsize="small")
+    return ax
 
 
 def show_cells(grid: np.ndarray, ax: Axes | None = None, title: str = "", **colours) -> Axes:

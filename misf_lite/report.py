@@ -1,0 +1,116 @@
+"""The results, as a page: every table and figure of docs/results.md comes from the files in data/results."""
+
+import io
+import subprocess
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
+
+from misf_lite.ablations import show_spread
+from misf_lite.datasets import data_folder, toy_faces
+from misf_lite.evaluation import TITLES, describe, read_results, summarise
+from misf_lite.figures import show_differences, show_strips, with_hole
+from misf_lite.images import save_image
+from misf_lite.inpainting import load_pretrained
+from misf_lite.masks import BANDS
+
+HEAD = """\
+# Results
+
+Made by `misf-lite report` on {day}, at commit {commit}, from the files in `data/results`: they hold every picture's
+numbers, under a protocol that each names in its first line. Means ± standard errors; where a difference follows, it is
+to *{baseline}*, with its 95 % bootstrap interval over the pictures. Masks are new for every picture and band.
+"""
+PUBLISHED = """\
+## Published
+
+What the paper says of MISF (PSNR of the whole picture in dB / SSIM / L1 % / LPIPS) stands here to be read, not to be
+compared: other pictures, other masks, other sizes, a network fifty times as large.
+
+| published | 0% to 20% | 20% to 40% | 40% to 60% |
+|---|---|---|---|
+| Places2 | 31.34 / .951 / 0.73 / .043 | 24.24 / .844 / 2.34 / .150 | 20.04 / .693 / 4.97 / .250 |
+| CelebA | 34.60 / .970 / 0.47 / .031 | 26.69 / .892 / 1.60 / .094 | 21.64 / .772 / 3.80 / .189 |
+"""
+
+
+def write_report(page: Path, overwrite: bool = False) -> list[Path]:
+    """Write the page, and its figures beside it. Returns the files written.
+
+    Raises:
+        FileExistsError, FileNotFoundError: the page exists and ``overwrite`` is not set; there is no folder for it, or
+            there are no results.
+    """
+    if page.exists() and not overwrite:
+        raise FileExistsError(f"{page} exists; pass --force to replace it, or choose another name")
+    if not page.parent.is_dir():
+        raise FileNotFoundError(f"{page} cannot be written: there is no folder {page.parent}; make it first")
+    folder = data_folder() / "results"
+    files = sorted(folder.glob("*.csv"))
+    if not files:
+        raise FileNotFoundError(f"there are no results in {folder}: make some with misf-lite evaluate -o")
+    text, written = [], [page]
+    for path in files:
+        head, rows = read_results(path)
+        text += [f"## {path.stem}", f"{describe(head['protocol'])}."]
+        if any("/seed-" in row["method"] for row in rows):
+            text += ["PSNR in the hole, dB: mean ± spread of the seeds (difference to *misf*).", show_spread(rows)]
+            continue
+        baseline = "misf" if "misf" in head["methods"] else "biharmonic"
+        text += [_table(rows, f"{metric}_hole", baseline if metric == "psnr" else None) for metric in head["metrics"]]
+        picture = page.with_name(f"results-{path.stem}.png")
+        written.append(_save(show_differences(rows, baseline).figure, picture))
+        text.append(f"![PSNR in the hole, difference to {baseline}, by band]({picture.name})")
+    written.append(_save(show_strips(_covered_eyes()), page.with_name("results-eyes.png")))
+    text += ["## One eye covered", f"![Toy faces with one eye covered, filled]({written[-1].name})"]
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=folder, capture_output=True, text=True).stdout
+    first = HEAD.format(day=date.today(), commit=commit.strip() or "unknown", baseline="biharmonic or misf")
+    part = page.with_name(f".{page.name}.part")
+    part.write_text("\n\n".join([first.strip(), *text, PUBLISHED.strip()]) + "\n", encoding="utf-8")
+    part.replace(page)
+    return written
+
+
+def _save(figure: Figure, path: Path) -> Path:
+    file = io.BytesIO()
+    figure.savefig(file, dpi=160)
+    plt.close(figure)
+    save_image(Image.open(file).convert("RGB"), path, overwrite=True)
+    return path
+
+
+def _covered_eyes() -> dict[str, Tensor]:
+    """Eight toy faces that no training has drawn, and what each of the toy weights makes of a hole over an eye."""
+    faces = toy_faces(8, seed=2**31 + 11)
+    mask = torch.zeros_like(faces[:, :1])
+    mask[..., 22:38, 34:48] = 1
+    names = ("image-only", "no-filter", "semantic-only", "misf")
+    filled = {name: load_pretrained(name).trace(faces, mask).composite.clamp(0, 1) for name in names}
+    return {"the hole": with_hole(faces, mask)} | filled | {"the truth": faces}
+
+
+def _table(rows: Sequence[dict], key: str, baseline: str | None) -> str:
+    """One metric as Markdown, the best of each band in bold."""
+    digits = 2 if key.startswith(("psnr", "l1")) else 3
+    table = summarise(rows, key, baseline)
+    best = max if key.startswith(("psnr", "ssim")) else min
+    champions = [best(table, key=lambda name, b=b: table[name][b]["mean"]) for b in range(len(BANDS))]
+    title = TITLES[key.removesuffix("_hole")].format(" in the hole")
+    lines = [f"| {title} | " + " | ".join(f"{low:.0%} to {high:.0%}" for low, high in BANDS) + " |"]
+    lines.append("|---|" + "---|" * len(BANDS))
+    for name in sorted(table, key=lambda name: -table[name][-1]["mean"] * (1 if best is max else -1)):
+        cells = []
+        for b, cell in enumerate(table[name]):
+            text = f"{cell['mean']:.{digits}f} ± {cell['error']:.{digits}f}"
+            text = f"**{text}**" if champions[b] == name else text
+            if baseline and name != baseline:
+                text += f"<br>{cell['difference']:+.2f} [{cell['low']:+.2f}, {cell['high']:+.2f}]"
+            cells.append(text)
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
