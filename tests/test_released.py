@@ -14,8 +14,10 @@ from safetensors.torch import save_file
 
 import misf_lite as ml
 from misf_lite.figures import show_kernel_field
+from misf_lite.inpainting import find_weights
 from misf_lite.kernels import kernel_statistics
 from misf_lite.released import ReleasedMISF
+from misf_lite.training import Recipe, train
 from misf_lite.widgets import Ablation, FeatureBrowser, KernelExplorer
 
 DATA = Path(__file__).parent / "data" / "released"
@@ -299,3 +301,10 @@ def test_a_parameter_that_does_not_fit_is_refused_by_name(small, path, change, m
     torch.save({"generator": small}, path)
     with pytest.raises(ValueError, match=message):
         ml.load_released(path)
+
+
+def test_weights_that_end_in_pth_are_the_authors(path, small):
+    torch.save({"generator": small}, path)
+    assert isinstance(find_weights(str(path)), ReleasedMISF)
+    with pytest.raises(ValueError, match="which is not trained here"):
+        train(ml.MISFConfig.paper(), Recipe.lite(start=str(path), data="toy"), path.with_name("run"))

@@ -1,0 +1,147 @@
+"""The paper's ablations as one command, their table by hand, and the page of results."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from PIL import Image
+
+from misf_lite import MISFConfig, report
+from misf_lite.ablations import ABLATIONS, BUDGETS, MAIN, runs, show_spread, spread
+from misf_lite.cli import main
+from misf_lite.evaluation import Protocol, Results, measure, read_results
+from misf_lite.metrics import mean_fill
+from misf_lite.training import Recipe
+
+EVERY = [name for group in ABLATIONS.values() for name in group]
+
+
+@pytest.fixture
+def small(monkeypatch):
+    config, recipe = MISFConfig.toy(width=2, blocks=0), Recipe.toy(steps=2, batch=2, crops=(16,))
+    monkeypatch.setitem(BUDGETS, "toy", (config, recipe))
+
+
+def test_the_main_five_are_trained_once_per_seed_and_the_others_once():
+    todo = runs("toy", EVERY, 3)
+    assert sum(name.startswith(tuple(f"{main}/" for main in MAIN)) for name in todo) == 15
+    assert len(todo) == 15 + len(EVERY) - 5
+    assert {recipe.seed for name, (_, recipe) in todo.items() if name.startswith("misf/")} == {0, 1, 2}
+
+
+def test_each_ablation_changes_the_architecture_or_the_recipe_and_no_budget():
+    todo = runs("toy", EVERY, 1)
+    config, recipe = todo.pop("misf/seed-0")
+    seen = {(config, recipe)}
+    for name, (architecture, training) in todo.items():
+        assert (architecture != config) != (training != recipe), name
+        assert (training.steps, training.batch, training.crops) == (recipe.steps, recipe.batch, recipe.crops)
+        seen.add((architecture, training))
+    assert len(seen) == len(todo) + 1
+
+
+def test_the_main_five_are_those_of_the_weights_that_come_along():
+    for data in ("toy", "photos"):
+        config = BUDGETS[data][0]
+        got = {name: runs(data, [name], 1)[f"{name}/seed-0"][0] for name in MAIN}
+        assert got["semantic-only"] == replace(config, image=False)
+        assert got["image-only"] == replace(config, semantic=False, filtered="input")
+        assert got["no-filter"] == replace(config, semantic=False, image=False)
+        assert got["not-interactive"] == replace(config, interactive=False)
+
+
+def test_one_command_trains_measures_and_compares(tmp_path, small, capsys):
+    command = ["ablate", "--only", "misf", "level-1", "l1", "--seeds", "2", "--size", "32", "-o", str(tmp_path)]
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert "| misf | 2 |" in said and "| level-1 | 1 |" in said and "64 toy faces, short side 32" in said
+    _, rows = read_results(tmp_path / "results.csv")
+    assert {row["method"] for row in rows} == {"misf/seed-0", "misf/seed-1", "level-1/seed-0", "l1/seed-0"}
+    assert len(rows) == 4 * 3 * 64
+    files = [tmp_path / "results.csv", *tmp_path.glob("*/*/weights.safetensors")]
+    written = [file.read_bytes() for file in files]
+    assert main(command) == 0  # everything is there
+    assert show_spread(rows) in capsys.readouterr().out
+    assert [file.read_bytes() for file in files] == written
+
+
+def test_the_work_can_be_shared(tmp_path, small):
+    command = ["ablate", "--only", "misf", "level-1", "l1", "--seeds", "1", "-o", str(tmp_path), "--part"]
+    assert main([*command, "2/2"]) == 0
+    assert [path.parent.parent.name for path in tmp_path.glob("*/*/weights.safetensors")] == ["level-1"]
+    assert not (tmp_path / "results.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--only", "magic"], "unknown ablation 'magic': choose some of misf, semantic-only"),
+        (["--part", "3/2"], "--part takes K/N with K from 1 to N, such as 1/2, got '3/2'"),
+        (["--part", "half"], "--part takes K/N"),
+    ],
+)
+def test_what_cannot_be_ablated_is_said_in_a_sentence(tmp_path, capsys, arguments, message):
+    assert main(["ablate", "-o", str(tmp_path), *arguments]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_the_spread_of_seeds_and_the_difference_of_pictures_by_hand():
+    values = {"misf/seed-0": (10.0, 20.0), "misf/seed-1": (12.0, 22.0), "raw/seed-0": (12.0, 22.0)}
+    rows = [
+        {"method": method, "band": band, "picture": name, "psnr_hole": value}
+        for method, pair in values.items()
+        for band in range(3)
+        for name, value in zip("xy", pair, strict=True)
+    ]
+    table = spread(rows)
+    assert table["misf"][0]["mean"] == 16 and table["misf"][0]["spread"] == pytest.approx(math.sqrt(2))
+    cell = table["raw"][0]
+    assert (cell["mean"], cell["seeds"], cell["difference"], cell["low"], cell["high"]) == (17, 1, 1, 1, 1)
+    assert "| raw | 1 | 17.00 (+1.00 [+1.00, +1.00])" in show_spread(rows)
+
+
+# The page of results
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    """A data folder with one file of results."""
+    folder = tmp_path / "data" / "results"
+    folder.mkdir(parents=True)
+    pictures = {f"{i}": torch.rand(1, 3, 32, 32) for i in range(3)}
+    fills = {"biharmonic": mean_fill, "grey": lambda image, mask: torch.full_like(image, 0.5)}
+    protocol = Protocol.of("noises", pictures, size=32)
+    table = Results(folder / "noise-32.csv", protocol, ("psnr", "ssim", "l1"), dict.fromkeys(fills, "here"))
+    measure(fills, pictures, table)
+    table.finish()
+    monkeypatch.setattr(report, "data_folder", lambda: tmp_path / "data")
+    return table
+
+
+def test_the_page_has_a_table_for_each_metric_and_a_figure(tmp_path, results):
+    page = tmp_path / "results.md"
+    assert main(["report", "-o", str(page)]) == 0
+    text = page.read_text(encoding="utf-8")
+    assert "## noise-32\n\n3 noises, short side 32, strokes, seed 0." in text
+    for title in ("| PSNR in the hole, dB |", "| SSIM in the hole |", "| L1 in the hole, % |"):
+        assert title in text
+    mean = sum(row["psnr_hole"] for row in results.table() if row["method"] == "grey" and row["band"] == 2) / 3
+    assert f"{mean:.2f} ±" in text and "## Published" in text
+    for name in ("results-noise-32.png", "results-eyes.png"):
+        with Image.open(tmp_path / name) as picture:
+            assert picture.width > 1000 and name in text
+
+
+def test_a_page_is_not_replaced_unasked(tmp_path, results, capsys):
+    page = tmp_path / "results.md"
+    page.write_text("mine")
+    assert main(["report", "-o", str(page)]) == 1
+    assert "exists; pass --force" in capsys.readouterr().err and page.read_text() == "mine"
+    assert main(["report", "--force", "-o", str(page)]) == 0
+
+
+def test_without_results_the_page_says_how_to_make_some(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(report, "data_folder", lambda: tmp_path)
+    assert main(["report", "-o", str(tmp_path / "results.md")]) == 1
+    assert "make some with misf-lite evaluate -o" in capsys.readouterr().err
