@@ -222,6 +222,7 @@ def filled(widget):
 
 
 def drag(page, stage, start, end, side=256):
+    stage.scroll_into_view_if_needed()  # a click on a button may have moved it
     box = stage.bounding_box()
     for place, act in ((start, page.mouse.down), (end, page.mouse.up)):
         page.mouse.move(
