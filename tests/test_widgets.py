@@ -176,6 +176,7 @@ def test_every_widget_leaves_a_picture_for_plain_viewers(image, mask):
     model = busy_model()
     hand = KernelExplorer(image, kernels=torch.rand(1, 1, 9, SIDE, SIDE))
     semantic = KernelExplorer(image, mask, busy_model(image=False))
+    assert "of F3" in semantic.still().axes[1].get_title()
     for widget in (
         KernelExplorer(image, mask, model), hand, semantic, FeatureBrowser(image, mask, model),
         MaskPainter(image, model), MaskPainter(image, model, mask), Ablation(image, mask, model),

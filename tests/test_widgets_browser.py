@@ -36,6 +36,7 @@ pytestmark = [
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic", "--no-first-run"]
 FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
 PATIENCE = 60  # seconds; a machine may be busy
+LESSON = Path(__file__).parent.parent / "notebooks" / "00_start_here.ipynb"
 
 CELLS = {
     "setup": """
@@ -173,7 +174,7 @@ def run_all(page):
     """Runs the notebook, and saves it so that it is there after a reload."""
     page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
     cells = "[...jupyterapp.shell.currentWidget.content.model.cells]"
-    page.wait_for_function(f"{cells}.every((cell) => cell.executionCount) && {IDLE}")
+    page.wait_for_function(f"{cells}.every((cell) => cell.type !== 'code' || cell.executionCount) && {IDLE}")
     page.evaluate("jupyterapp.commands.execute('docmanager:save')")
 
 
@@ -221,6 +222,7 @@ def filled(widget):
 
 
 def drag(page, stage, start, end, side=256):
+    stage.scroll_into_view_if_needed()  # a click on a button may have moved it
     box = stage.bounding_box()
     for place, act in ((start, page.mouse.down), (end, page.mouse.up)):
         page.mouse.move(
@@ -522,6 +524,46 @@ def test_after_a_restart_of_the_kernel_hovering_goes_on_and_the_notebook_runs_ag
     painter = show(lab, "painter")
     drag(lab, picture_of(painter), (100, 60), (90, 120))
     filled(painter)
+
+
+def test_in_lesson_00_a_hole_is_painted_and_its_kernels_are_read(server, chromium):
+    lesson = nbformat.read(LESSON, as_version=4)
+    cells = {cell.id: place for place, cell in enumerate(lesson.cells)}
+    lesson.cells[cells["parameters"]].source = 'preset = "tiny"'
+    nbformat.write(lesson, server[1] / LESSON.name)
+    page = visit(chromium, f"{server[0]}/doc/tree/{LESSON.name}?reset", ".jp-Notebook")
+    page.set_default_timeout(3000 * PATIENCE)  # a whole lesson
+    wait_for_kernel(page)
+    run_all(page)
+
+    def widget_of(cell):
+        page.evaluate(f"jupyterapp.shell.currentWidget.content.scrollToItem({cells[cell]})")
+        widget = page.locator(f"[data-windowed-list-index='{cells[cell]}'] .misf")
+        widget.locator(".stage").first.scroll_into_view_if_needed()
+        return widget
+
+    def forest(widget):
+        """Where no hole was prepared."""
+        box = picture_of(widget).bounding_box()
+        return {"x": 0.75 * box["width"], "y": 0.75 * box["height"]}
+
+    painter = widget_of("paint")
+    painter.get_by_role("button", name="clear").click()
+    filled(painter)
+    untouched = shown(picture_of(painter))
+    picture_of(painter).click(position=forest(painter))
+    filled(painter)
+    assert shown(picture_of(painter)) != untouched
+
+    old = widget_of("own-hole").element_handle()
+    page.evaluate(f"jupyterapp.shell.currentWidget.content.activeCellIndex = {cells['own-hole']}")
+    page.evaluate("jupyterapp.commands.execute('notebook:run-cell')")
+    page.wait_for_function("old => !old.isConnected", arg=old)
+    for cell, known in {"explorer": "known", "own-hole": "in the hole"}.items():
+        explorer = widget_of(cell)
+        picture_of(explorer).hover(position=forest(explorer))
+        assert explorer.locator("h4").inner_text().endswith(known)
+    page.close()
 
 
 # On an exported page

@@ -19,7 +19,7 @@ function render({ model, el }) {
   const note = element("span", { className: "soft" });
   box.append(element("div", { className: "bar" }, element("label", {}, "features", levelBox), element("label", {}, "small maps", kind), note));
   const gallery = element("div", { className: "gallery", role: "group", "aria-label": "channels, the most changed first" });
-  gallery.style.cssText = "display: flex; flex-wrap: wrap; gap: 4px; max-height: 232px; overflow-y: auto; padding: 3px; border: 1px solid var(--line)";
+  gallery.style.cssText = "display: flex; flex-wrap: wrap; gap: 4px; max-height: 232px; overflow-y: auto; padding: 3px; margin-bottom: 8px; border: 1px solid var(--line)";
   const maps = element("div", { className: "columns" }), value = element("p", { className: "value" });
   box.append(gallery, maps, value, element("p", { className: "soft" },
     data.link ? "Click a pixel, or press Enter on it, to see its kernel in the linked explorer." : "Point at a pixel to read its values. The hole has an orange rim."));

@@ -69,17 +69,10 @@ class KernelExplorer(base.Widget):
             self.trace, data = _of_model(image, mask, model)
         self._picture = image.detach().cpu() if self.trace is None else self.trace.composite
         self._mask = None if mask is None else mask.detach().cpu()
-        self._first = self._first_level(dilation, kernels, model)
         super().__init__(data=data | {"link": uuid.uuid4().hex}, pixel=start_pixel(image, self._mask, pixel))
 
-    def _first_level(self, dilation: int, kernels: Tensor | None, model: MISF | None) -> tuple[Tensor, int] | None:
-        """Image-level kernels and their dilation, for the still picture."""
-        if kernels is not None:
-            return kernels.detach().cpu(), dilation
-        return (self.trace.kernels[0], model.config.dilation[0]) if 0 in self.trace.kernels else None
-
     def still(self) -> Figure:
-        """The picture with its pixel marked, and the kernel there."""
+        """The picture with its pixel marked, and the kernel there: the first one that the browser shows."""
         row, column = self.pixel
         H, W = self._picture.shape[2:]
         figure = base.new_figure(7, min(7, 3.8 * H / W + 0.5))
@@ -87,13 +80,13 @@ class KernelExplorer(base.Widget):
         figures.show_images({"filled" if self.trace else "the picture": self._picture}, [picture])
         if self._mask is not None and self._mask.any():
             picture.contour(self._mask[0, 0], levels=[0.5], colors=figures.HOLE, linewidths=1)
-        if self._first is None:
-            kernel.set_axis_off()
-            return figure
-        kernels, dilation = self._first
-        taps = kernels[0, 0, :, row, column]
-        figures.mark_pixel(picture, row, column, reach=dilation * (round(len(taps) ** 0.5) // 2))
-        figures.show_kernel(taps, kernel, f"kernel at row {row}, column {column}")
+        level = self.data["levels"][0]
+        N, scale = level["N"], level["scale"]
+        kernels = torch.frombuffer(bytearray(level["kernels"]), dtype=torch.float16).view(-1, N * N, *level["size"])
+        taps = kernels[level["group"][0], :, row // scale, column // scale].float()
+        figures.mark_pixel(picture, row, column, reach=scale * level["dilation"] * (N // 2))
+        where = f"\nchannel {level['channels'][0]} of F{level['number']}" if level["number"] else ""
+        figures.show_kernel(taps, kernel, f"kernel at row {row}, column {column}{where}")
         return figure
 
 

@@ -40,6 +40,7 @@ function render({ model, el }) {
   /** Take over what Python holds: at the start, and after a reload of the page. */
   function restore() {
     const picture = model.get("picture"), asked = model.get("asked"), answer = model.get("answer");
+    size.value = Math.min(16, Math.round(Math.min(...picture.size) / 8)); // on a small picture 16 pixels are half a face
     adopt(picture.size, bytes(picture.rgb));
     mask.set(bytes(asked.mask));
     if (answer.rgb && bytes(answer.rgb).length === 3 * H * W) filled = bytes(answer.rgb);
