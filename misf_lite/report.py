@@ -25,7 +25,8 @@ HEAD = """\
 
 Made by `misf-lite report` on {day}, at commit {commit}, from the files in `data/results`: they hold every picture's
 numbers, under a protocol that each names in its first line. Means ± standard errors; where a difference follows, it is
-to *{baseline}*, with its 95 % bootstrap interval over the pictures. Masks are new for every picture and band.
+to the method that has none, with its 95 % bootstrap interval over the pictures. Each picture has a hole of its own in
+each band.
 """
 PUBLISHED = """\
 ## Published
@@ -70,7 +71,7 @@ def write_report(page: Path, overwrite: bool = False) -> list[Path]:
     written.append(_save(show_strips(_covered_eyes()), page.with_name("results-eyes.png")))
     text += ["## One eye covered", f"![Toy faces with one eye covered, filled]({written[-1].name})"]
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=folder, capture_output=True, text=True).stdout
-    first = HEAD.format(day=date.today(), commit=commit.strip() or "unknown", baseline="biharmonic or misf")
+    first = HEAD.format(day=date.today(), commit=commit.strip() or "unknown")
     part = page.with_name(f".{page.name}.part")
     part.write_text("\n\n".join([first.strip(), *text, PUBLISHED.strip()]) + "\n", encoding="utf-8")
     part.replace(page)
