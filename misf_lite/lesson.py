@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -45,31 +44,6 @@ def setup(seed: int = 0) -> torch.device:
     device, why = explain_device()
     print(f"misf_lite {ml.__version__}, torch {torch.__version__}; device: {why}")
     return device
-
-
-def play(draw: Callable[..., Axes], **controls) -> None:
-    """Show what ``draw`` draws, anew whenever a control moves; where there are no widgets, the first picture stays.
-
-    Args:
-        draw: takes the controls' values by name and returns axes of a new figure.
-        controls: ipywidgets with a value.
-    """
-    import ipywidgets
-    from IPython.display import display
-
-    picture = ipywidgets.Image(format="png", layout={"align_self": "flex-start", "max_width": "100%"})
-
-    def redraw(_=None) -> None:
-        picture.value = _png(draw(**{name: control.value for name, control in controls.items()}).figure)
-
-    for name, control in controls.items():
-        control.description = name
-        control.observe(redraw, "value")
-    redraw()
-    # Not an Output widget: executing a notebook that has one sometimes waits for ever (ipykernel 7.4, nbclient 0.11).
-    panel = ipywidgets.VBox([*controls.values(), picture])._repr_mimebundle_()
-    still = {"image/png": base64.b64encode(picture.value).decode(), "text/plain": "a picture with controls"}
-    display({WIDGET: panel[WIDGET]} | still, raw=True)
 
 
 def live(image: Tensor, mask: Tensor, pixel: tuple[int, int]) -> Callable[["Progress"], None]:
