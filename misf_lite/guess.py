@@ -74,7 +74,8 @@ def _conjugate_gradients(rest: Tensor, inside: Tensor, tension: float, steps: in
     for _ in range(steps):
         change = _equation(direction, inside, tension)
         length = size / _dot(direction, change).clamp(min=1e-20)
-        u, rest = u.addcmul(length, direction), rest.addcmul(length, change, value=-1)
+        u.addcmul_(length, direction)
+        rest = rest.addcmul(length, change, value=-1)
         size, before = _dot(rest, rest), size
         direction = rest.addcmul(size / before.clamp(min=1e-20), direction)
     return u, rest
