@@ -26,7 +26,8 @@ HEAD = """\
 Made by `misf-lite report` on {day}, at commit {commit}, from the files in `data/results`: they hold every picture's
 numbers, under a protocol that each names in its first line. Means ± standard errors; where a difference follows, it is
 to the method that has none, with its 95 % bootstrap interval over the pictures. Each picture has a hole of its own in
-each band.
+each band. *photos* has learnt from photographs, *misf* and what is named after its parts from toy faces: where one meets
+the other's pictures, it shows what it can do with things it has never seen.
 """
 WHY = """\
 One run of each network, so the intervals know the chance in the faces and not that in the training. Image-level
@@ -69,7 +70,7 @@ def write_report(page: Path, overwrite: bool = False) -> list[Path]:
         if any("/seed-" in row["method"] for row in rows):
             text += ["PSNR in the hole, dB: mean ± spread of the seeds (difference to *misf*).", show_spread(rows)]
             continue
-        baseline = "misf" if "misf" in head["methods"] else "biharmonic"
+        baseline = "misf" if "no-filter" in head["methods"] else "biharmonic"
         keys = [key for metric in head["metrics"] for key in (f"{metric}_hole", metric) if key in rows[0]]
         text += [_table(rows, key, baseline if key == "psnr_hole" else None) for key in keys]
         picture = page.with_name(f"results-{path.stem}.png")
