@@ -26,8 +26,8 @@ HEAD = """\
 Made by `misf-lite report` on {day}, at commit {commit}, from the files in `data/results`: they hold every picture's
 numbers, under a protocol that each names in its first line. Means ± standard errors; where a difference follows, it is
 to the method that has none, with its 95 % bootstrap interval over the pictures. Each picture has a hole of its own in
-each band. *photos* has learnt from photographs, *misf* and what is named after its parts from toy faces: where one meets
-the other's pictures, it shows what it can do with things it has never seen.
+each band. *photos* has learnt from photographs, *misf* and what is named after its parts from toy faces: where one
+meets the other's pictures, it shows what it can do with things it has never seen.
 """
 WHY = """\
 One run of each network, so the intervals know the chance in the faces and not that in the training. Image-level
