@@ -102,8 +102,8 @@ def holes(image: Tensor, index: int, kind: str, seed: int) -> Iterator[tuple[int
 
 
 def score(fill: Method, image: Tensor, mask: Tensor, measure: Measure) -> dict[str, float]:
-    """One method on one hole: composited, rounded, measured. The image is of 8 bit already."""
-    filled = torch.where(mask > 0, fill(image, mask), image)
+    """One method on one hole, which it cannot peek under: composited, rounded, measured. The image is of 8 bit."""
+    filled = torch.where(mask > 0, fill(image * (1 - mask), mask), image)
     return measure((filled * 255).round() / 255, image, mask)
 
 

@@ -83,6 +83,12 @@ def test_an_unknown_metric_is_named():
         open_metrics(["beauty"], torch.device("cpu"))
 
 
+def test_no_method_can_peek_under_the_hole():
+    _, images = zip(*faces().items(), strict=True)
+    rows = evaluate({"peeking": lambda image, mask: image, "black": lambda image, mask: image * 0}, images)
+    assert rows["peeking"] == rows["black"]
+
+
 def test_nothing_to_evaluate_is_an_error():
     with pytest.raises(ValueError, match="at least one method and one picture"):
         measure(METHODS, {}, results(None, {}))
