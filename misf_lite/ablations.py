@@ -1,6 +1,5 @@
 """The ablations of the paper: networks that differ in one thing each, trained with the same budget, in one table."""
 
-import hashlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -10,43 +9,39 @@ import numpy as np
 
 from misf_lite.datasets import open_pictures
 from misf_lite.device import device
-from misf_lite.evaluation import Protocol, Results, bootstrap, measure
+from misf_lite.evaluation import Protocol, Results, bootstrap, difference_text, fingerprint, measure
 from misf_lite.inpainting import load_weights
 from misf_lite.masks import BANDS
 from misf_lite.model import MISFConfig
 from misf_lite.training import Recipe, train
 
 # What changes in the architecture, and in the recipe; by the part of the paper's argument that it tests.
-ABLATIONS: dict[str, dict[str, tuple[dict, dict]]] = {
-    "filters": {
-        "misf": ({}, {}),
-        "semantic-only": ({"image": False}, {}),
-        "image-only": ({"semantic": False, "filtered": "input"}, {}),
-        "no-filter": ({"semantic": False, "image": False}, {}),
-        "not-interactive": ({"interactive": False}, {}),
-    },
-    "levels": {
-        "level-1": ({"semantic_levels": (1,)}, {}),
-        "level-2": ({"semantic_levels": (2,)}, {}),
-        "levels-2-and-3": ({"semantic_levels": (2, 3)}, {}),
-    },
-    "kernels": {
-        "kernels-of-3": ({"kernel_size": 3}, {}),
-        "kernels-of-5": ({"kernel_size": 5}, {}),
-        "kernels-of-7": ({"kernel_size": 7}, {}),
-        "shared": ({"kernel_groups": 1}, {}),
-        "per-channel": ({"kernel_groups": None}, {}),
-        "raw": ({"kernel_norm": "raw"}, {}),
-        "softmax": ({"kernel_norm": "softmax"}, {}),
-    },
-    "losses": {
-        "l1": ({}, {"l1": 1.0, "mse": 0.0}),
-        "l1-perceptual": ({}, {"l1": 1.0, "mse": 0.0, "perceptual": 0.1}),
-        "l1-perceptual-style": ({}, {"l1": 1.0, "mse": 0.0, "perceptual": 0.1, "style": 250.0}),
-        "l1-adversarial": ({}, {"l1": 1.0, "mse": 0.0, "adversarial": 0.1}),
-    },
+ABLATIONS: dict[str, tuple[dict, dict]] = {
+    # filters
+    "misf": ({}, {}),
+    "semantic-only": ({"image": False}, {}),
+    "image-only": ({"semantic": False, "filtered": "input"}, {}),
+    "no-filter": ({"semantic": False, "image": False}, {}),
+    "not-interactive": ({"interactive": False}, {}),
+    # levels
+    "level-1": ({"semantic_levels": (1,)}, {}),
+    "level-2": ({"semantic_levels": (2,)}, {}),
+    "levels-2-and-3": ({"semantic_levels": (2, 3)}, {}),
+    # kernels
+    "kernels-of-3": ({"kernel_size": 3}, {}),
+    "kernels-of-5": ({"kernel_size": 5}, {}),
+    "kernels-of-7": ({"kernel_size": 7}, {}),
+    "shared": ({"kernel_groups": 1}, {}),
+    "per-channel": ({"kernel_groups": None}, {}),
+    "raw": ({"kernel_norm": "raw"}, {}),
+    "softmax": ({"kernel_norm": "softmax"}, {}),
+    # losses
+    "l1": ({}, {"l1": 1.0, "mse": 0.0}),
+    "l1-perceptual": ({}, {"l1": 1.0, "mse": 0.0, "perceptual": 0.1}),
+    "l1-perceptual-style": ({}, {"l1": 1.0, "mse": 0.0, "perceptual": 0.1, "style": 250.0}),
+    "l1-adversarial": ({}, {"l1": 1.0, "mse": 0.0, "adversarial": 0.1}),
 }
-MAIN = tuple(ABLATIONS["filters"])
+MAIN = ("misf", "semantic-only", "image-only", "no-filter", "not-interactive")
 BUDGETS = {
     "toy": (MISFConfig.toy(), Recipe.toy(l1=0.0, mse=20.0, rate=3e-3, steps=1500)),
     "photos": (MISFConfig.lite(), Recipe.lite(crops=(64, 128), steps=1000)),
@@ -65,15 +60,14 @@ def runs(data: str, names: Sequence[str], seeds: int, **changes) -> dict[str, tu
     Raises:
         ValueError: an unknown name.
     """
-    known = {name: row for group in ABLATIONS.values() for name, row in group.items()}
     for name in names:
-        if name not in known:
-            raise ValueError(f"unknown ablation {name!r}: choose some of {', '.join(known)}")
+        if name not in ABLATIONS:
+            raise ValueError(f"unknown ablation {name!r}: choose some of {', '.join(ABLATIONS)}")
     config, recipe = BUDGETS[data]
     return {
         f"{name}/seed-{seed}": (
-            replace(config, **known[name][0]),
-            replace(recipe, **changes | known[name][1], seed=seed),
+            replace(config, **ABLATIONS[name][0]),
+            replace(recipe, **changes | ABLATIONS[name][1], seed=seed),
         )
         for seed in range(seeds)
         for name in names
@@ -102,16 +96,14 @@ def measure_all(names: Sequence[str], folder: str | os.PathLike, data: str, size
     """Measure every run in ``folder`` on pictures that none has seen, into ``results.csv`` there."""
     pictures, what, _ = open_pictures(data, size=size)
     files = {name: Path(folder, name, "weights.safetensors") for name in names}
-    identities = {name: f"sha256 {hashlib.sha256(file.read_bytes()).hexdigest()[:12]}" for name, file in files.items()}
+    identities = {name: fingerprint(file) for name, file in files.items()}
     results = Results(Path(folder, "results.csv"), Protocol.of(what, pictures, size=size), ("psnr", "ssim"), identities)
     measure({name: load_weights(file).to(device()) for name, file in files.items()}, pictures, results, device())
     results.finish()
     return results
 
 
-def spread(
-    rows: Sequence[dict], metric: str = "psnr_hole", baseline: str = "misf"
-) -> dict[str, list[dict[str, float]]]:
+def spread(rows: Sequence[dict], metric: str = "psnr_hole") -> dict[str, list[dict[str, float]]]:
     """Each ablation's metric by band, over its seeds.
 
     Returns:
@@ -144,15 +136,11 @@ def show_spread(rows: Sequence[dict], metric: str = "psnr_hole") -> str:
     """The table as Markdown."""
     bands = " | ".join(f"{low:.0%} to {high:.0%}" for low, high in BANDS)
     lines = [f"| ablation | seeds | {bands} |", "|---|---|" + "---|" * len(BANDS)]
-    for name, cells in sorted(spread(rows, metric).items(), key=lambda item: _order(item[0])):
+    for name, cells in sorted(spread(rows, metric).items(), key=lambda item: [*ABLATIONS].index(item[0])):
         texts = []
         for cell in cells:
             give = f" ± {cell['spread']:.2f}" if cell["seeds"] > 1 else ""
-            gap = "" if name == "misf" else f" ({cell['difference']:+.2f} [{cell['low']:+.2f}, {cell['high']:+.2f}])"
+            gap = "" if name == "misf" else f" ({difference_text(cell)})"
             texts.append(f"{cell['mean']:.2f}{give}{gap}")
         lines.append(f"| {name} | {cells[0]['seeds']} | {' | '.join(texts)} |")
     return "\n".join(lines)
-
-
-def _order(name: str) -> int:
-    return [name for group in ABLATIONS.values() for name in group].index(name)

@@ -2,8 +2,6 @@
 
 import argparse
 import ast
-import hashlib
-import io
 import math
 import sys
 import time
@@ -15,7 +13,6 @@ from pathlib import Path
 
 import torch
 from accelerate import PartialState
-from PIL import Image
 from tqdm import tqdm
 
 from misf_lite import __version__
@@ -23,7 +20,7 @@ from misf_lite.ablations import ABLATIONS, BUDGETS, MAIN, measure_all, runs, sho
 from misf_lite.datasets import load_photo, open_pictures
 from misf_lite.device import device
 from misf_lite.doctor import examine
-from misf_lite.evaluation import METRICS, Method, Protocol, Results, describe, discard, measure, show
+from misf_lite.evaluation import METRICS, Method, Protocol, Results, describe, discard, fingerprint, measure, show
 from misf_lite.guess import smooth_guess
 from misf_lite.images import Source, check_output, save_image
 from misf_lite.inpainting import find_weights, inpaint, weights_path
@@ -114,8 +111,7 @@ def parser() -> argparse.ArgumentParser:
     sub = command("ablate", run_ablate, "train the paper's ablations with one budget each, and compare them")
     sub.add_argument("-o", "--output", type=Path, required=True, help="folder of the runs; what is done there stays")
     sub.add_argument("--data", choices=sorted(BUDGETS), default="toy", help="toy faces or photographs (default: toy)")
-    every = [name for group in ABLATIONS.values() for name in group]
-    sub.add_argument("--only", nargs="+", metavar="NAME", help=f"some of {', '.join(every)} (default: all)")
+    sub.add_argument("--only", nargs="+", metavar="NAME", help=f"some of {', '.join(ABLATIONS)} (default: all)")
     sub.add_argument("--seeds", type=int, default=3, help=f"runs of each of {', '.join(MAIN)} (default: 3)")
     sub.add_argument("--steps", type=int, help="training steps of each run (default: 1500 for toy, 1000 for photos)")
     sub.add_argument("--precision", help="float32, bf16 or fp16")
@@ -269,7 +265,7 @@ def _methods(arguments: argparse.Namespace, where: torch.device) -> tuple[dict[s
         if short in models:
             raise ValueError(f"two of the weights are called {short!r}: rename a file")
         models[short] = find_weights(name).to(where)
-        identities[short] = f"sha256 {hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
+        identities[short] = fingerprint(path)
     methods: dict[str, Method] = {"mean colour": mean_fill, "smooth guess": smooth_guess}
     methods |= CLASSICAL if arguments.classical else {}
     methods |= {"PatchMatch": patchmatch} if arguments.patchmatch else {}
@@ -285,7 +281,7 @@ def _methods(arguments: argparse.Namespace, where: torch.device) -> tuple[dict[s
 
 
 def run_ablate(arguments: argparse.Namespace) -> int:
-    names = arguments.only or [name for group in ABLATIONS.values() for name in group]
+    names = arguments.only or list(ABLATIONS)
     changes = {name: getattr(arguments, name) for name in ("steps", "precision") if getattr(arguments, name)}
     todo = runs(arguments.data, names, arguments.seeds, **changes)
     if arguments.part:
@@ -334,14 +330,12 @@ def run_kernels(arguments: argparse.Namespace) -> None:
     for region, row in rows.items():
         print(f"{region:18}{row['centre_share']:14.3f}{row['entropy']:18.2f}{row['reach']:18.2f}")
     if arguments.output:
-        from misf_lite.figures import show_kernel_field
+        from misf_lite.figures import save_figure, show_kernel_field
 
         photo = load_photo("neuschwansteincastle.jpg", arguments.size) if arguments.data == "photos" else images[0]
         mask = random_mask(tuple(photo.shape[2:]), BANDS[1], seed=0)
-        file = io.BytesIO()
-        show_kernel_field(model, photo.to(where), mask.to(where)).savefig(file, dpi=160)
-        save_image(Image.open(file).convert("RGB"), arguments.output, overwrite=arguments.force)
-        print(arguments.output)
+        figure = show_kernel_field(model, photo.to(where), mask.to(where))
+        print(save_figure(figure, arguments.output, overwrite=arguments.force))
 
 
 def run_demo(arguments: argparse.Namespace) -> None:

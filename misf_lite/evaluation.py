@@ -204,11 +204,11 @@ class Results:
                     f"{self.path} holds another {name!r} ({what} there, {self.methods[name]} here): "
                     "write to another file, or give it another name"
                 )
-        self.rows |= {(row["method"], row["band"], row["picture"]): row for row in rows}
+        self.rows |= {_key(row): row for row in rows}
 
     def add(self, row: dict) -> None:
         """Keep a row, on disk at once."""
-        self.rows[row["method"], row["band"], row["picture"]] = row
+        self.rows[_key(row)] = row
         if self.path:
             with self._journal.open("a", newline="", encoding="utf-8") as file:
                 text = self._text([row])
@@ -237,6 +237,15 @@ class Results:
         writer.writeheader()
         writer.writerows(rows)
         return file.getvalue()
+
+
+def _key(row: dict) -> tuple[str, int, str]:
+    return row["method"], row["band"], row["picture"]
+
+
+def fingerprint(path: str | os.PathLike) -> str:
+    """What weights are, to the bit: the beginning of their file's hash."""
+    return f"sha256 {hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12]}"
 
 
 def _same(ours: dict, theirs: dict, sentence: str) -> None:
@@ -370,7 +379,7 @@ def one_table(paths: Sequence[str | os.PathLike]) -> tuple[dict, list[dict]]:
         ValueError: they were measured under different protocols, or give one name to two methods.
     """
     (head, rows), *others = [read_results(path) for path in paths]
-    seen = {(row["method"], row["band"], row["picture"]) for row in rows}
+    table = {_key(row): row for row in rows}
     for path, (other, more) in zip(paths[1:], others, strict=True):
         _same(head["protocol"], other["protocol"], f"{path} was measured under another protocol than {paths[0]}")
         for name in other["methods"].keys() & head["methods"].keys():
@@ -378,9 +387,9 @@ def one_table(paths: Sequence[str | os.PathLike]) -> tuple[dict, list[dict]]:
                 raise ValueError(f"{path} holds another {name!r} than {paths[0]}: give it another name")
         head["metrics"] = [metric for metric in head["metrics"] if metric in other["metrics"]]
         head["methods"] |= other["methods"]
-        rows += [row for row in more if (row["method"], row["band"], row["picture"]) not in seen]
-        seen |= {(row["method"], row["band"], row["picture"]) for row in more}
-    return head, rows
+        for row in more:
+            table.setdefault(_key(row), row)
+    return head, list(table.values())
 
 
 def discard(path: Path) -> None:
@@ -397,27 +406,49 @@ def describe(protocol: dict) -> str:
     return "{pictures} {data}, short side {size}, {kind}, seed {seed}".format(**protocol)
 
 
+def columns(rows: Sequence[dict], metrics: Sequence[str]) -> list[str]:
+    """Each metric in the hole, where there is such a one, and of the whole picture."""
+    return [key for metric in metrics for key in (f"{metric}_hole", metric) if key in rows[0]]
+
+
+def title(column: str) -> str:
+    return TITLES[column.removesuffix("_hole")].format(" in the hole" * column.endswith("_hole"))
+
+
+def mean_text(cell: dict[str, float], column: str) -> str:
+    """A cell of `summarise`: mean ± standard error."""
+    digits = _digits(column)
+    return f"{cell['mean']:.{digits}f} ± {cell['error']:.{digits}f}"
+
+
+def difference_text(cell: dict[str, float], column: str = "psnr_hole") -> str:
+    """The same: difference to the baseline [95 % interval]."""
+    digits = _digits(column)
+    return f"{cell['difference']:+.{digits}f} [{cell['low']:+.{digits}f}, {cell['high']:+.{digits}f}]"
+
+
+def _digits(column: str) -> int:
+    return 2 if column.startswith(("psnr", "l1")) else 3
+
+
 def show(rows: Sequence[dict], metrics: Sequence[str], methods: Sequence[str], baseline: str | None = None) -> str:
     """The means of all metrics as text, the methods in the order given."""
-    tables = {}
-    for key in (key for metric in metrics for key in (f"{metric}_hole", metric) if key in rows[0]):
-        digits = 2 if key.startswith(("psnr", "l1")) else 3
-        title = TITLES[key.removesuffix("_hole")].format(" in the hole" * key.endswith("_hole"))
-        tables[title] = {
-            name: [_cell(cell, digits, None if name == baseline else baseline) for cell in cells]
-            for name, cells in summarise(rows, key, baseline).items()
+
+    def text(name: str, cell: dict[str, float], column: str) -> str:
+        mean = mean_text(cell, column)
+        return mean if baseline in (None, name) else f"{mean}; {difference_text(cell, column)}"
+
+    tables = {
+        title(column): {
+            name: [text(name, cell, column) for cell in cells]
+            for name, cells in summarise(rows, column, baseline).items()
         }
+        for column in columns(rows, metrics)
+    }
     first = max(map(len, [*tables, *methods]))
     others = 2 + max(len(cell) for table in tables.values() for cells in table.values() for cell in cells)
     lines = ["mean ± standard error" + f"; difference to {baseline} [95 % bootstrap interval]" * bool(baseline)]
-    for title, table in tables.items():
-        lines += ["", f"{title:{first}}" + "".join(f"{f'{low:.0%} to {high:.0%}':>{others}}" for low, high in BANDS)]
+    for heading, table in tables.items():
+        lines += ["", f"{heading:{first}}" + "".join(f"{f'{low:.0%} to {high:.0%}':>{others}}" for low, high in BANDS)]
         lines += [f"{name:{first}}" + "".join(f"{cell:>{others}}" for cell in table[name]) for name in methods]
     return "\n".join(lines)
-
-
-def _cell(cell: dict[str, float], digits: int, baseline: str | None) -> str:
-    text = f"{cell['mean']:.{digits}f} ± {cell['error']:.{digits}f}"
-    if baseline is None:
-        return text
-    return f"{text}; {cell['difference']:+.{digits}f} [{cell['low']:+.{digits}f}, {cell['high']:+.{digits}f}]"

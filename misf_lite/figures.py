@@ -4,7 +4,9 @@ The hole is orange, a chosen pixel is marked in pink; kernels are red where posi
 zero, with numbers in the cells when they fit.
 """
 
+import io
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,10 +15,12 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
+from PIL import Image
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from misf_lite.evaluation import summarise
+from misf_lite.images import save_image
 from misf_lite.kernels import centre_share, entropy, reach, regions
 from misf_lite.masks import BANDS
 from misf_lite.model import MISF
@@ -62,6 +66,15 @@ def show_strips(strips: Mapping[str, Tensor]) -> Figure:
         ax.spines[:].set_visible(False)
         ax.set_ylabel(name, rotation=0, ha="right", va="center")
     return figure
+
+
+def save_figure(figure: Figure, path: Path, *, overwrite: bool = False) -> Path:
+    """Write a figure with the care and the errors of `save_image`, and close it."""
+    file = io.BytesIO()
+    figure.savefig(file, dpi=160)
+    plt.close(figure)
+    save_image(Image.open(file).convert("RGB"), path, overwrite=overwrite)
+    return path
 
 
 def new_row(columns: int, aspect: float = 1.0, width: float = 8) -> np.ndarray:

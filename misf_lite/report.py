@@ -1,22 +1,17 @@
 """The results, as a page: every table and figure of docs/results.md comes from the files in data/results."""
 
-import io
 import subprocess
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import torch
-from matplotlib.figure import Figure
-from PIL import Image
 from torch import Tensor
 
 from misf_lite.ablations import show_spread
 from misf_lite.datasets import data_folder, toy_faces
-from misf_lite.evaluation import TITLES, describe, read_results, summarise
-from misf_lite.figures import show_differences, show_strips, with_hole
-from misf_lite.images import save_image
+from misf_lite.evaluation import columns, describe, difference_text, mean_text, read_results, summarise, title
+from misf_lite.figures import save_figure, show_differences, show_strips, with_hole
 from misf_lite.inpainting import load_pretrained
 from misf_lite.masks import BANDS
 
@@ -63,22 +58,23 @@ def write_report(page: Path, overwrite: bool = False) -> list[Path]:
     files = sorted(folder.glob("*.csv"))
     if not files:
         raise FileNotFoundError(f"there are no results in {folder}: make some with misf-lite evaluate -o")
-    text, written = [], [page]
-    for path in files:
-        head, rows = read_results(path)
-        text += [f"## {path.stem}", f"{describe(head['protocol'])}."]
+    text, written, results = [], [page], {path.stem: read_results(path) for path in files}
+    for stem, (head, rows) in results.items():
+        text += [f"## {stem}", f"{describe(head['protocol'])}."]
         if any("/seed-" in row["method"] for row in rows):
             text += ["PSNR in the hole, dB: mean ± spread of the seeds (difference to *misf*).", show_spread(rows)]
             continue
         baseline = "misf" if "no-filter" in head["methods"] else "biharmonic"
-        keys = [key for metric in head["metrics"] for key in (f"{metric}_hole", metric) if key in rows[0]]
-        text += [_table(rows, key, baseline if key == "psnr_hole" else None) for key in keys]
-        picture = page.with_name(f"results-{path.stem}.png")
-        written.append(_save(show_differences(rows, baseline).figure, picture))
+        for column in columns(rows, head["metrics"]):
+            text.append(_table(rows, column, baseline if column == "psnr_hole" else None))
+        picture = page.with_name(f"results-{stem}.png")
+        written.append(save_figure(show_differences(rows, baseline).figure, picture, overwrite=True))
         text.append(f"![PSNR in the hole, difference to {baseline}, by band]({picture.name})")
-    written.append(_save(show_strips(_covered_eyes()), page.with_name("results-eyes.png")))
-    text += ["## One eye covered", f"![Toy faces with one eye covered, filled]({written[-1].name})"]
-    text += _against_the_paper(folder / "toy-64.csv")
+    eyes = page.with_name("results-eyes.png")
+    written.append(save_figure(show_strips(_covered_eyes()), eyes, overwrite=True))
+    text += ["## One eye covered", f"![Toy faces with one eye covered, filled]({eyes.name})"]
+    if "toy-64" in results:
+        text += _against_the_paper(results["toy-64"][1])
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=folder, capture_output=True, text=True).stdout
     first = HEAD.format(day=date.today(), commit=commit.strip() or "unknown")
     part = page.with_name(f".{page.name}.part")
@@ -87,11 +83,8 @@ def write_report(page: Path, overwrite: bool = False) -> list[Path]:
     return written
 
 
-def _against_the_paper(path: Path) -> list[str]:
+def _against_the_paper(rows: Sequence[dict]) -> list[str]:
     """The orders that the paper claims, each with what the toy weights say of it."""
-    if not path.exists():
-        return []
-    _, rows = read_results(path)
     claims = [
         ("Semantic filtering beats image-level filtering in the largest holes", "semantic-only", "image-only", (2,)),
         ("Image-level filtering beats semantic filtering in the smallest holes", "image-only", "semantic-only", (0,)),
@@ -102,7 +95,7 @@ def _against_the_paper(path: Path) -> list[str]:
     lines = ["| the paper's claim | on toy faces, dB in the hole, by band | |", "|---|---|---|"]
     for claim, better, worse, bands in claims:
         cells = [summarise(rows, "psnr_hole", worse)[better][b] for b in bands]
-        gaps = ", ".join(f"{c['difference']:+.2f} [{c['low']:+.2f}, {c['high']:+.2f}]" for c in cells)
+        gaps = ", ".join(map(difference_text, cells))
         verdict = "not decided by these faces"
         if all(cell["low"] > 0 for cell in cells):
             verdict = "holds"
@@ -110,14 +103,6 @@ def _against_the_paper(path: Path) -> list[str]:
             verdict = "**contradicted**"
         lines.append(f"| {claim} | {better} less {worse}: {gaps} | {verdict} |")
     return ["## The paper's claims", "\n".join(lines), WHY.strip()]
-
-
-def _save(figure: Figure, path: Path) -> Path:
-    file = io.BytesIO()
-    figure.savefig(file, dpi=160)
-    plt.close(figure)
-    save_image(Image.open(file).convert("RGB"), path, overwrite=True)
-    return path
 
 
 def _covered_eyes() -> dict[str, Tensor]:
@@ -130,22 +115,18 @@ def _covered_eyes() -> dict[str, Tensor]:
     return {"the hole": with_hole(faces, mask)} | filled | {"the truth": faces}
 
 
-def _table(rows: Sequence[dict], key: str, baseline: str | None) -> str:
+def _table(rows: Sequence[dict], column: str, baseline: str | None) -> str:
     """One metric as Markdown, the best of each band in bold."""
-    digits = 2 if key.startswith(("psnr", "l1")) else 3
-    table = summarise(rows, key, baseline)
-    best = max if key.startswith(("psnr", "ssim")) else min
+    table = summarise(rows, column, baseline)
+    best = max if column.startswith(("psnr", "ssim")) else min
     champions = [best(table, key=lambda name, b=b: table[name][b]["mean"]) for b in range(len(BANDS))]
-    title = TITLES[key.removesuffix("_hole")].format(" in the hole" * key.endswith("_hole"))
-    lines = [f"| {title} | " + " | ".join(f"{low:.0%} to {high:.0%}" for low, high in BANDS) + " |"]
+    lines = [f"| {title(column)} | " + " | ".join(f"{low:.0%} to {high:.0%}" for low, high in BANDS) + " |"]
     lines.append("|---|" + "---|" * len(BANDS))
-    for name in sorted(table, key=lambda name: -table[name][-1]["mean"] * (1 if best is max else -1)):
+    for name in sorted(table, key=lambda name: table[name][-1]["mean"], reverse=best is max):
         cells = []
         for b, cell in enumerate(table[name]):
-            text = f"{cell['mean']:.{digits}f} ± {cell['error']:.{digits}f}"
+            text = mean_text(cell, column)
             text = f"**{text}**" if champions[b] == name else text
-            if baseline and name != baseline:
-                text += f"<br>{cell['difference']:+.2f} [{cell['low']:+.2f}, {cell['high']:+.2f}]"
-            cells.append(text)
+            cells.append(f"{text}<br>{difference_text(cell)}" if baseline and name != baseline else text)
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)

@@ -15,7 +15,7 @@ from misf_lite.metrics import mean_fill
 from misf_lite.report import write_report
 from misf_lite.training import Recipe
 
-EVERY = [name for group in ABLATIONS.values() for name in group]
+EVERY = list(ABLATIONS)
 
 
 @pytest.fixture
