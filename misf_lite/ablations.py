@@ -1,7 +1,7 @@
 """The ablations of the paper: networks that differ in one thing each, trained with the same budget, in one table."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import numpy as np
 from misf_lite.datasets import open_pictures
 from misf_lite.device import device
 from misf_lite.evaluation import Protocol, Results, bootstrap, difference_text, fingerprint, measure
+from misf_lite.guess import smooth_guess
 from misf_lite.inpainting import load_weights
 from misf_lite.masks import BANDS
 from misf_lite.model import MISFConfig
@@ -44,8 +45,18 @@ ABLATIONS: dict[str, tuple[dict, dict]] = {
 MAIN = ("misf", "semantic-only", "image-only", "no-filter", "not-interactive")
 BUDGETS = {
     "toy": (MISFConfig.toy(), Recipe.toy(l1=0.0, mse=20.0, rate=3e-3, steps=1500)),
-    "photos": (MISFConfig.lite(), Recipe.lite(crops=(64, 128), steps=1000)),
+    "photos": (
+        MISFConfig.lite(),
+        Recipe.lite(data="no-paintings", kinds=("strokes",), crops=(64, 128), l1=0.0, log_mse=0.1, steps=1000),
+    ),
 }
+# Where they are measured: pictures and kinds of holes; first what they have learnt, then what is new to them.
+CONDITIONS = {
+    "toy": [("toy", "strokes"), ("photos", "strokes")],
+    "photos": [("photos", kind) for kind in ("strokes", "box", "blobs", "thin", "text")]
+    + [("paintings", "strokes"), ("toy", "strokes")],
+}
+REFERENCE = "smooth guess"
 
 
 def runs(data: str, names: Sequence[str], seeds: int, **changes) -> dict[str, tuple[MISFConfig, Recipe]]:
@@ -92,55 +103,88 @@ def train_all(
     return True
 
 
-def measure_all(names: Sequence[str], folder: str | os.PathLike, data: str, size: int) -> Results:
-    """Measure every run in ``folder`` on pictures that none has seen, into ``results.csv`` there."""
+def measure_all(names: Sequence[str], folder: str | os.PathLike, data: str, kind: str, size: int) -> Results:
+    """Measure every run in ``folder``, and the smooth guess, on pictures that none has seen, into a file there.
+
+    Args:
+        names: of the runs. data, kind: one of `CONDITIONS`. size: short side in pixels.
+    """
     pictures, what, _ = open_pictures(data, size=size)
     files = {name: Path(folder, name, "weights.safetensors") for name in names}
-    identities = {name: fingerprint(file) for name, file in files.items()}
-    results = Results(Path(folder, "results.csv"), Protocol.of(what, pictures, size=size), ("psnr", "ssim"), identities)
-    measure({name: load_weights(file).to(device()) for name, file in files.items()}, pictures, results, device())
+    identities = {name: fingerprint(file) for name, file in files.items()} | {REFERENCE: "misf_lite"}
+    protocol = Protocol.of(what, pictures, size=size, kind=kind)
+    results = Results(Path(folder, f"{data}-{kind}.csv"), protocol, ("psnr", "ssim"), identities)
+    methods = {name: load_weights(file).to(device()) for name, file in files.items()}
+    measure(methods | {REFERENCE: smooth_guess}, pictures, results, device())
     results.finish()
     return results
 
 
-def spread(rows: Sequence[dict], metric: str = "psnr_hole") -> dict[str, list[dict[str, float]]]:
+def cubes(rows: Sequence[dict], metric: str = "psnr_hole") -> dict[str, np.ndarray]:
+    """Each ablation's metric as ``(seeds, bands, pictures)``, the pictures in the same order for all."""
+    values: dict[str, dict[str, dict[tuple[int, str], float]]] = {}
+    for row in rows:
+        name, _, seed = row["method"].partition("/")
+        values.setdefault(name, {}).setdefault(seed, {})[row["band"], row["picture"]] = row[metric]
+    pictures = sorted({row["picture"] for row in rows})
+    return {
+        name: np.array([[[seed[b, p] for p in pictures] for b in range(len(BANDS))] for seed in by_seed.values()])
+        for name, by_seed in values.items()
+    }
+
+
+def spread(
+    rows: Sequence[dict], metric: str = "psnr_hole", baseline: str = "misf"
+) -> dict[str, list[dict[str, float]]]:
     """Each ablation's metric by band, over its seeds.
 
     Returns:
         For each name one dict per band: ``mean`` over seeds and pictures; ``spread``, the standard deviation of the
-        seeds' means (NaN of a single one); ``seeds``; and to misf, seeds averaged: ``difference``, ``low``, ``high``,
-        its paired `bootstrap` interval over the pictures.
+        seeds' means (NaN of a single one); ``seeds``; and to the baseline, seeds averaged: ``difference``, ``low``,
+        ``high``, its paired `bootstrap` interval over the pictures.
     """
-    values: dict[str, dict[str, dict[tuple[int, str], float]]] = {}
-    for row in rows:
-        name, seed = row["method"].split("/")
-        values.setdefault(name, {}).setdefault(seed, {})[row["band"], row["picture"]] = row[metric]
-    pictures = sorted({row["picture"] for row in rows})
-    cubes = {
-        name: np.array([[[seed[b, p] for p in pictures] for b in range(len(BANDS))] for seed in by_seed.values()])
-        for name, by_seed in values.items()
-    }  # (seeds, bands, pictures)
-    table = {}
-    for name, cube in cubes.items():
+    table, by_name = {}, cubes(rows, metric)
+    for name, cube in by_name.items():
         means, table[name] = cube.mean(2), []
         for b in range(len(BANDS)):
-            gaps = cube.mean(0)[b] - cubes["misf"].mean(0)[b]
-            low, high = bootstrap(gaps)
             deviation = means[:, b].std(ddof=1) if len(means) > 1 else np.nan
             cell = {"mean": means[:, b].mean(), "spread": deviation, "seeds": len(means)}
-            table[name].append(cell | {"difference": gaps.mean(), "low": low, "high": high})
+            table[name].append(cell | _difference(cube[:, [b]], by_name[baseline][:, [b]]))
     return table
 
 
+def _difference(ours: np.ndarray, theirs: np.ndarray) -> dict[str, float]:
+    """Of two cubes, seeds and bands averaged."""
+    gaps = ours.mean((0, 1)) - theirs.mean((0, 1))
+    low, high = bootstrap(gaps)
+    return {"difference": gaps.mean(), "low": low, "high": high}
+
+
 def show_spread(rows: Sequence[dict], metric: str = "psnr_hole") -> str:
-    """The table as Markdown."""
+    """The table as Markdown: mean ± spread (difference to misf)."""
     bands = " | ".join(f"{low:.0%} to {high:.0%}" for low, high in BANDS)
     lines = [f"| ablation | seeds | {bands} |", "|---|---|" + "---|" * len(BANDS)]
-    for name, cells in sorted(spread(rows, metric).items(), key=lambda item: [*ABLATIONS].index(item[0])):
+    order = [*ABLATIONS, REFERENCE]
+    for name, cells in sorted(spread(rows, metric).items(), key=lambda item: order.index(item[0])):
         texts = []
         for cell in cells:
             give = f" ± {cell['spread']:.2f}" if cell["seeds"] > 1 else ""
             gap = "" if name == "misf" else f" ({difference_text(cell)})"
             texts.append(f"{cell['mean']:.2f}{give}{gap}")
-        lines.append(f"| {name} | {cells[0]['seeds']} | {' | '.join(texts)} |")
+        lines.append(f"| {name} | {'' if name == REFERENCE else cells[0]['seeds']} | {' | '.join(texts)} |")
+    return "\n".join(lines)
+
+
+def show_generalisation(measured: Mapping[str, Sequence[dict]]) -> str:
+    """As Markdown, what each of the main five gains over the smooth guess, all bands together.
+
+    Args:
+        measured: pictures and holes in words -> rows.
+    """
+    names = [name for name in MAIN if name in cubes(next(iter(measured.values())))]
+    lines = [f"| | {REFERENCE} | {' | '.join(names)} |", "|---|---|" + "---|" * len(names)]
+    for what, rows in measured.items():
+        table = cubes(rows)
+        gains = [difference_text(_difference(table[name], table[REFERENCE])) for name in names]
+        lines.append(f"| {what} | {table[REFERENCE].mean():.2f} | {' | '.join(gains)} |")
     return "\n".join(lines)

@@ -16,16 +16,38 @@ from accelerate import PartialState
 from tqdm import tqdm
 
 from misf_lite import __version__
-from misf_lite.ablations import ABLATIONS, BUDGETS, MAIN, measure_all, runs, show_spread, train_all
+from misf_lite.ablations import (
+    ABLATIONS,
+    BUDGETS,
+    CONDITIONS,
+    MAIN,
+    REFERENCE,
+    measure_all,
+    runs,
+    show_generalisation,
+    show_spread,
+    train_all,
+)
 from misf_lite.datasets import load_photo, open_pictures
 from misf_lite.device import device
 from misf_lite.doctor import examine
-from misf_lite.evaluation import METRICS, Method, Protocol, Results, describe, discard, fingerprint, measure, show
+from misf_lite.evaluation import (
+    METRICS,
+    Method,
+    Protocol,
+    Results,
+    describe,
+    discard,
+    fingerprint,
+    measure,
+    measure_sets,
+    show,
+)
 from misf_lite.guess import smooth_guess
 from misf_lite.images import Source, check_output, save_image
 from misf_lite.inpainting import find_weights, inpaint, weights_path
 from misf_lite.masks import BANDS, KINDS, random_mask
-from misf_lite.metrics import CLASSICAL, mean_fill, patchmatch
+from misf_lite.metrics import CLASSICAL, ENOUGH, mean_fill, patchmatch
 from misf_lite.model import MISFConfig
 from misf_lite.training import LOSSES, Recipe, train
 
@@ -102,6 +124,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--metrics", nargs="+", default=["psnr", "ssim"], metavar="METRIC", help=f"some of {', '.join(METRICS)}"
     )
+    sub.add_argument("--frechet", action="store_true", help=f"and the Fréchet distance, from {ENOUGH} pictures on")
     sub.add_argument("--baseline", help="compare the others with this method: difference and 95 %% interval")
     sub.add_argument(
         "-o", "--output", type=Path, help="a .csv file of every picture; an interrupted one is gone on with"
@@ -249,9 +272,11 @@ def run_evaluate(arguments: argparse.Namespace) -> None:
     measure(methods, pictures, results, where, state.num_processes)
     state.wait_for_everyone()
     if state.is_main_process:
+        if arguments.frechet:
+            measure_sets(methods, pictures, results, where)
         results.finish()
         print(describe(results.head["protocol"]))
-        print(show(results.table(), arguments.metrics, [*results.methods], arguments.baseline))
+        print(show(results.table(), results.head, [*results.methods], arguments.baseline))
         if arguments.output:
             print(arguments.output)
 
@@ -293,11 +318,16 @@ def run_ablate(arguments: argparse.Namespace) -> int:
         return 130  # interrupted, and saved
     if not arguments.part:
         size = arguments.size or {"toy": 64, "photos": 128}[arguments.data]
-        results = measure_all(list(todo), arguments.output, arguments.data, size)
-        print(f"{describe(results.head['protocol'])}; PSNR in the hole, dB, mean ± spread of seeds")
+        measured = {}
+        for data, kind in CONDITIONS[arguments.data]:
+            results = measure_all(list(todo), arguments.output, data, kind, size)
+            measured[describe(results.head["protocol"])] = results.table()
+            print(results.path)
+        print(f"\n{next(iter(measured))}: PSNR in the hole, dB, mean ± spread of seeds")
         print("(difference to misf with its 95 % bootstrap interval over pictures)")
-        print(show_spread(results.table()))
-        print(results.path)
+        print(show_spread(next(iter(measured.values()))))
+        print(f"\nOn what is new to them: dB more than the {REFERENCE}, all bands together [95 % interval]")
+        print(show_generalisation(measured))
     return 0
 
 

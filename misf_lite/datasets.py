@@ -32,18 +32,23 @@ def data_folder() -> Path:
     return package / "data" if (package / "data").is_dir() else package.parent / "data"
 
 
-def photos(split: str | None = None) -> list[Path]:
+def photos(split: str | None = None, paintings: bool | None = None) -> list[Path]:
     """Paths of the bundled photographs (short side 127 to 288 pixels), sorted by name.
 
     Args:
         split: ``"train"``, ``"val"`` or ``"test"`` (no scene is in two of them), or None for all.
+        paintings: True for the paintings among them (all in the train split), False for all else, None for both.
 
     Raises:
         ValueError: an unknown split. FileNotFoundError: the photographs are missing.
     """
     if split not in (None, *SPLITS):
         raise ValueError(f"unknown split {split!r}: choose one of {', '.join(SPLITS)}, or None for all")
-    return [data_folder() / "photos" / row["file"] for row in attributions() if split in (None, row["split"])]
+    return [
+        data_folder() / "photos" / row["file"]
+        for row in attributions()
+        if split in (None, row["split"]) and paintings in (None, row["category"] == "paintings")
+    ]
 
 
 def attributions() -> list[dict[str, str]]:
@@ -127,9 +132,10 @@ def open_data(name: str, *, shrink: int, crop: int, root: str | Path = "datasets
     out, chosen by a hash of their names: files that are added later leave the others where they are.
 
     Args:
-        name: ``"photos"`` (the bundled ones, in their own splits), ``"celeba"``, ``"places365"``, or the path of a
-            folder (``"./photos"`` if it has such a name): files of every format that Pillow reads, also in folders
-            inside it. Names that start with a dot and ``__MACOSX`` are passed over.
+        name: ``"photos"`` (the bundled ones, in their own splits), ``"no-paintings"`` (the same without the
+            paintings), ``"celeba"``, ``"places365"``, or the path of a folder (``"./photos"`` if it has such a name):
+            files of every format that Pillow reads, also in folders inside it. Names that start with a dot and
+            ``__MACOSX`` are passed over.
         shrink: a larger short side is resized to this one.
         crop: the largest crop that will be taken; the notes say how many pictures are smaller.
         root: where torchvision has put CelebA or Places365. Their pictures are read at use, and the first 64 of the
@@ -144,17 +150,20 @@ def open_data(name: str, *, shrink: int, crop: int, root: str | Path = "datasets
         raise ValueError(f"crop must be from 1 to shrink, or what is shrunk is enlarged again; got {crop} and {shrink}")
     if name in ("celeba", "places365"):
         return _open_torchvision(name, shrink, crop, Path(root))
-    folder, notes = Path(name), []
-    if name != "photos" and not folder.exists():
-        known = "photos, celeba or places365, or name a folder of pictures"
+    folder, notes, bundled = Path(name), [], name in ("photos", "no-paintings")
+    if not (bundled or folder.exists()):
+        known = "photos, no-paintings, celeba or places365, or name a folder of pictures"
         raise FileNotFoundError(f"there is no data {name!r}: choose {known} (working folder: {Path.cwd()})")
-    files = photos("train") + photos("val") if name == "photos" else _find_files(folder, notes)
+    if bundled:
+        files = photos("train", None if name == "photos" else False) + photos("val")
+    else:
+        files = _find_files(folder, notes)
     items, used, small = {}, 0, 0
     for path, pixels in _read_all(files, lambda path: _read_picture(path, shrink), notes):
         used += pixels.nbytes
         small += min(pixels.shape[:2]) < crop
         items[path] = pixels if used <= MEMORY else as_jpeg(pixels)
-    held = set(photos("val") if name == "photos" else _hold_out(list(items), folder))
+    held = set(photos("val") if bundled else _hold_out(list(items), folder))
     learn = [item for path, item in items.items() if path not in held]
     split = f"{len(learn)} to learn from, {len(items) - len(learn)} held out"
     if len(items) < 5:
@@ -175,9 +184,9 @@ def open_pictures(
     """Pictures to measure on: by name, what `load_photo` takes; what they are in words; and notes for the user.
 
     Args:
-        name: ``"photos"`` (of a split), ``"toy"`` (64 faces of ``size`` pixels that no training has drawn),
-            ``"celeba"`` (its test split), ``"places365"`` (its validation split), or a folder: every picture in it,
-            read now so that it is known which can be.
+        name: ``"photos"`` (of a split), ``"paintings"`` (those among the photographs), ``"toy"`` (64 faces of ``size``
+            pixels that no training has drawn), ``"celeba"`` (its test split), ``"places365"`` (its validation split),
+            or a folder: every picture in it, read now so that it is known which can be.
         size: short side in pixels that they will be resized to.
         split: of the photographs: ``"val"`` or ``"test"``.
         root: where torchvision has put CelebA or Places365.
@@ -188,6 +197,9 @@ def open_pictures(
     if name == "photos":
         found = {path.name: path for path in photos(split)}
         return found, f"photographs of the {split} split", []
+    if name == "paintings":
+        learnt = "the paintings are in the train split: measure what has learnt from no-paintings, or from other data"
+        return {path.name: path for path in photos(paintings=True)}, "paintings", [learnt]
     if name == "toy":
         faces = toy_faces(64, size, 3 * 2**30)  # training draws its seeds below 2**31
         return {f"face {i:02}": face for i, face in enumerate(faces.split(1))}, "toy faces", []
@@ -196,7 +208,7 @@ def open_pictures(
         return {Path(file).name: file for file in files}, f"pictures of {name}", []
     folder, notes = Path(name), []
     if not folder.exists():
-        known = "photos, toy, celeba or places365, or name a folder of pictures"
+        known = "photos, paintings, toy, celeba or places365, or name a folder of pictures"
         raise FileNotFoundError(f"there is no data {name!r}: choose {known} (working folder: {Path.cwd()})")
     read = _read_all(_find_files(folder, notes), lambda path: from_tensor(load_photo(path, size)), notes)
     found = {path.relative_to(folder).as_posix(): pixels for path, pixels in read}

@@ -12,6 +12,7 @@ import io
 import json
 import math
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from misf_lite.datasets import load_photo
 from misf_lite.images import Source
 from misf_lite.losses import Features
 from misf_lite.masks import BANDS, random_mask
-from misf_lite.metrics import feature_distance, l1, open_lpips, psnr, ssim
+from misf_lite.metrics import ENOUGH, feature_distance, l1, open_frechet, open_lpips, psnr, ssim
 
 Method = Callable[[Tensor, Tensor], Tensor]
 Measure = Callable[[Tensor, Tensor, Tensor], dict[str, float]]
@@ -101,10 +102,15 @@ def holes(image: Tensor, index: int, kind: str, seed: int) -> Iterator[tuple[int
         yield b, random_mask(tuple(image.shape[2:]), band, kind, seed + 1000 * b + index).to(image.device)
 
 
-def score(fill: Method, image: Tensor, mask: Tensor, measure: Measure) -> dict[str, float]:
-    """One method on one hole, which it cannot peek under: composited, rounded, measured. The image is of 8 bit."""
+def composite(fill: Method, image: Tensor, mask: Tensor) -> Tensor:
+    """One method on one hole, which it cannot peek under: composited, and rounded to 8 bit."""
     filled = torch.where(mask > 0, fill(image * (1 - mask), mask), image)
-    return measure((filled * 255).round() / 255, image, mask)
+    return (filled * 255).round() / 255
+
+
+def score(fill: Method, image: Tensor, mask: Tensor, measure: Measure) -> dict[str, float]:
+    """The same, measured. The image is of 8 bit."""
+    return measure(composite(fill, image, mask), image, mask)
 
 
 @torch.no_grad()
@@ -204,6 +210,8 @@ class Results:
                     f"{self.path} holds another {name!r} ({what} there, {self.methods[name]} here): "
                     "write to another file, or give it another name"
                 )
+        if "frechet" in head:
+            self.head["frechet"] = head["frechet"]
         self.rows |= {_key(row): row for row in rows}
 
     def add(self, row: dict) -> None:
@@ -312,6 +320,33 @@ def measure(
                     row = {"method": method, "band": b, "picture": name, "hole": round(mask.mean().item(), 4)}
                     measured = score(fill, image, mask, values)
                     results.add(row | {key: round(value, 5) for key, value in measured.items()})
+
+
+@torch.no_grad()
+def measure_sets(
+    methods: Mapping[str, Method], pictures: Mapping[str, Source], results: Results, device: torch.device | str = "cpu"
+) -> None:
+    """The Fréchet distance of each method's filled pictures from the real ones, by band, into the results' head.
+
+    It belongs to all pictures together: it has no place in the rows, and no standard error. Where the pictures are too
+    few for it, it is left out with a warning.
+    """
+    if len(pictures) < ENOUGH:
+        warnings.warn(
+            f"{len(pictures)} pictures are too few for a Fréchet distance, which takes {ENOUGH}", stacklevel=2
+        )
+        return
+    protocol, features = results.head["protocol"], Features("efflite").to(device)
+    done = results.head.setdefault("frechet", {})
+    todo = {name: [open_frechet(features).to(device) for _ in BANDS] for name in methods if name not in done}
+    for i, source in enumerate(tqdm(pictures.values(), "Fréchet distance", leave=False, disable=None)):
+        image = load_photo(source, protocol["size"]).to(device)
+        for b, mask in holes(image, i, protocol["kind"], protocol["seed"]):
+            for name, distances in todo.items():
+                distances[b].update(image, real=True)
+                distances[b].update(composite(methods[name], image, mask), real=False)
+    for name, distances in todo.items():
+        done[name] = [round(distance.compute().item(), 5) for distance in distances]
 
 
 def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
@@ -431,8 +466,8 @@ def _digits(column: str) -> int:
     return 2 if column.startswith(("psnr", "l1")) else 3
 
 
-def show(rows: Sequence[dict], metrics: Sequence[str], methods: Sequence[str], baseline: str | None = None) -> str:
-    """The means of all metrics as text, the methods in the order given."""
+def show(rows: Sequence[dict], head: dict, methods: Sequence[str], baseline: str | None = None) -> str:
+    """The means of all metrics as text, the methods in the order given. Rows and head as of `one_table`."""
 
     def text(name: str, cell: dict[str, float], column: str) -> str:
         mean = mean_text(cell, column)
@@ -443,8 +478,13 @@ def show(rows: Sequence[dict], metrics: Sequence[str], methods: Sequence[str], b
             name: [text(name, cell, column) for cell in cells]
             for name, cells in summarise(rows, column, baseline).items()
         }
-        for column in columns(rows, metrics)
+        for column in columns(rows, head["metrics"])
     }
+    if "frechet" in head:
+        tables["Fréchet distance"] = {
+            name: [f"{distance:.1f}" for distance in head["frechet"].get(name, [math.nan] * len(BANDS))]
+            for name in methods
+        }
     first = max(map(len, [*tables, *methods]))
     others = 2 + max(len(cell) for table in tables.values() for cells in table.values() for cell in cells)
     lines = ["mean ± standard error" + f"; difference to {baseline} [95 % bootstrap interval]" * bool(baseline)]

@@ -6,11 +6,15 @@ image ``(1, 3, H, W)`` in [0, 1] and mask ``(1, 1, H, W)``, and returns the fill
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
 
 
 def psnr(output: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -93,6 +97,47 @@ def feature_distance(
         weight = torch.ones_like(squared) if mask is None else F.interpolate(mask, squared.shape[2:], mode="area")
         distances.append((squared * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3)).clamp(min=1e-9))
     return torch.stack(distances).mean(0)
+
+
+class PooledFeatures(nn.Module):
+    """The last features of a network, averaged over the picture: what `open_frechet` compares."""
+
+    num_features = 112  # of EffLite's last stage
+
+    def __init__(self, features: nn.Module) -> None:
+        super().__init__()
+        self.features = features
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.features(image)[-1].mean((2, 3))
+
+
+def open_frechet(features: nn.Module) -> "Metric":
+    """The Fréchet distance between two sets of pictures (Heusel et al. 2017), torchmetrics's, but on EffLite.
+
+    How far apart are the means and the covariances of what a network sees in them. No filled picture is compared with
+    its own original: what counts is whether they look like pictures of that kind. It takes many, `ENOUGH` at least, and
+    grows when there are fewer, so that only distances of equally many may be compared; and none with a published FID.
+
+    Args:
+        features: ``misf_lite.losses.Features("efflite")``.
+
+    Returns:
+        A torchmetrics metric: ``update(pictures, real=True or False)``, then ``compute()``.
+
+    Raises:
+        ImportError: torchmetrics is missing.
+    """
+    try:
+        from torchmetrics.image.fid import FrechetInceptionDistance
+    except ImportError as error:
+        raise ImportError(
+            f"the Fréchet distance needs torchmetrics ({error}): pip install 'misf-lite[evaluation]'"
+        ) from error
+    return FrechetInceptionDistance(PooledFeatures(features), reset_real_features=False, normalize=True)
+
+
+ENOUGH = 2 * PooledFeatures.num_features  # pictures for a covariance of so many features
 
 
 def open_lpips() -> Callable[[Tensor, Tensor], Tensor]:

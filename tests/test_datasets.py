@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from misf_lite import datasets, images, load_photo, photos, toy_faces
-from misf_lite.datasets import SPLITS, attributions, data_folder, open_data, open_masks
+from misf_lite.datasets import SPLITS, attributions, data_folder, open_data, open_masks, open_pictures
 
 
 def test_every_photograph_opens_and_has_its_attribution():
@@ -32,6 +32,15 @@ def test_no_scene_is_in_two_splits():
         splits.setdefault(row["scene"], set()).add(row["split"])
     assert all(len(s) == 1 for s in splits.values())
     assert sum(len(photos(split)) for split in SPLITS) == len(photos()) == 252
+
+
+def test_the_paintings_are_in_the_train_split_and_can_be_left_out_of_it():
+    paintings = photos(paintings=True)
+    assert len(paintings) == 15 and set(paintings) < set(photos("train"))
+    assert set(photos("train", paintings=False)) == set(photos("train")) - set(paintings)
+    assert len(open_data("no-paintings", shrink=32, crop=32)[0]) == len(photos("train")) - 15
+    pictures, what, notes = open_pictures("paintings", size=32)
+    assert what == "paintings" and [*pictures.values()] == paintings and "no-paintings" in notes[0]
 
 
 def test_an_unknown_split_is_refused_with_the_known_ones():
@@ -261,7 +270,7 @@ def test_an_unreadable_folder_of_pictures_is_refused_with_the_reasons(tmp_path):
     ("name", "error", "words"),
     [
         ("", ValueError, "holds no picture: put .jpg or .png files there\nfiles that Pillow does not read.*1 .txt"),
-        ("missing", FileNotFoundError, r"missing': choose photos, celeba or places365, or name a folder"),
+        ("missing", FileNotFoundError, r"missing': choose photos, no-paintings, celeba"),
         ("notes.txt", NotADirectoryError, "notes.txt is a file; name its folder"),
     ],
 )

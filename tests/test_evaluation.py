@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from misf_lite import evaluation
 from misf_lite.cli import main
 from misf_lite.datasets import open_pictures
 from misf_lite.evaluation import (
@@ -259,6 +260,26 @@ def test_values_that_are_not_finite_are_left_out_and_counted():
     assert (cell["n"], cell["mean"]) == (1, 11.0)
 
 
+def test_the_frechet_distance_stays_with_the_results(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(evaluation, "ENOUGH", 4)
+    file = tmp_path / "faces.csv"
+    command = ["evaluate", "--data", "toy", "--size", "40", "--count", "4", "--weights", "misf", "-o", str(file)]
+    assert main([*command, "--frechet"]) == 0
+    said, written = capsys.readouterr().out, file.read_bytes()
+    distances = read_results(file)[0]["frechet"]
+    assert set(distances) == {"misf", "mean colour", "smooth guess"} and all(d > 0 for d in distances["misf"])
+    assert "Fréchet distance" in said and f"{distances['misf'][2]:.1f}" in said
+    assert main([*command, "--frechet"]) == 0 and main(command) == 0  # it is not measured again, nor lost
+    assert file.read_bytes() == written
+
+
+def test_too_few_pictures_have_no_frechet_distance(capsys):
+    assert main(["evaluate", "--data", "toy", "--size", "40", "--count", "2", "--weights", "misf", "--frechet"]) == 0
+    said = capsys.readouterr()
+    assert "2 pictures are too few for a Fréchet distance, which takes 224" in said.err
+    assert "Fréchet" not in said.out
+
+
 def test_what_is_not_in_the_rows_is_named():
     with pytest.raises(ValueError, match="there is no 'lpips' in these results; there are psnr"):
         summarise(rows_of("a", [1.0, 2.0, 3.0]), "lpips")
@@ -268,7 +289,7 @@ def test_what_is_not_in_the_rows_is_named():
 
 def test_the_table_shows_means_errors_and_differences():
     rows = measured(None)
-    text = show(rows, ["psnr"], ["mean", "grey"], baseline="grey")
+    text = show(rows, {"metrics": ["psnr"]}, ["mean", "grey"], baseline="grey")
     cell = summarise(rows, "psnr_hole", "grey")["mean"][0]
     line = next(line for line in text.splitlines() if line.startswith("mean "))
     assert "PSNR in the hole, dB" in text and all(f"{low:.0%} to {high:.0%}" in text for low, high in BANDS)
@@ -290,7 +311,7 @@ def test_every_picture_of_a_folder_is_measured_and_what_cannot_be_read_is_said(t
 
 
 def test_data_that_is_nowhere_is_named():
-    with pytest.raises(FileNotFoundError, match="there is no data 'nowhere': choose photos, toy, celeba"):
+    with pytest.raises(FileNotFoundError, match="there is no data 'nowhere': choose photos, paintings, toy"):
         open_pictures("nowhere", size=30)
 
 

@@ -3,7 +3,9 @@
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
+import scipy.linalg
 import torch
 import torchvision
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
@@ -13,7 +15,17 @@ from torchmetrics.functional.image import learned_perceptual_image_patch_similar
 from misf_lite.evaluation import evaluate
 from misf_lite.losses import Features
 from misf_lite.masks import BANDS
-from misf_lite.metrics import CLASSICAL, feature_distance, l1, mean_fill, open_lpips, patchmatch, psnr, ssim
+from misf_lite.metrics import (
+    CLASSICAL,
+    feature_distance,
+    l1,
+    mean_fill,
+    open_frechet,
+    open_lpips,
+    patchmatch,
+    psnr,
+    ssim,
+)
 
 
 def test_psnr_agrees_with_scikit_image():
@@ -120,6 +132,24 @@ def test_lpips_is_torchmetricss(monkeypatch, tmp_path):
     assert lpips(a, a).tolist() == [0, 0] and (lpips(a, b) > 0).all()
     wanted = learned_perceptual_image_patch_similarity(a, b, "alex", reduction="none", normalize=True)
     torch.testing.assert_close(lpips(a, b), wanted)
+
+
+def test_the_frechet_distance_is_that_of_two_normal_distributions():
+    class Seen(torch.nn.Conv2d):
+        def forward(self, image):
+            return [super().forward(image)]
+
+    seen = Seen(3, 112, 3)
+    a, b = torch.rand(300, 3, 8, 8), torch.rand(300, 3, 8, 8) * 0.5
+    distance = open_frechet(seen)
+    distance.update(a, real=True)
+    distance.update(b, real=False)
+    with torch.no_grad():
+        x, y = (seen(pictures)[0].mean((2, 3)).double().numpy() for pictures in (a, b))
+    both = scipy.linalg.sqrtm(np.cov(x.T) @ np.cov(y.T)).real
+    means = ((x.mean(0) - y.mean(0)) ** 2).sum()
+    wanted = means + np.trace(np.cov(x.T) + np.cov(y.T) - 2 * both)
+    assert distance.compute().item() == pytest.approx(wanted, rel=1e-3)
 
 
 def test_patchmatch_copies_patches_and_keeps_known_pixels():
