@@ -147,6 +147,7 @@ def parser() -> argparse.ArgumentParser:
 
     sub = command("report", run_report, "write the results in data/results as a page with figures")
     sub.add_argument("-o", "--output", type=Path, required=True, help="where to write it, such as docs/results.md")
+    sub.add_argument("--readme", type=Path, help="and the main table, between the marks in this file")
     sub.add_argument("--force", action="store_true", help="replace the output if it exists")
 
     sub = command("bench", run_bench, "measure speed and memory")
@@ -334,7 +335,7 @@ def run_ablate(arguments: argparse.Namespace) -> int:
 def run_report(arguments: argparse.Namespace) -> None:
     from misf_lite.report import write_report
 
-    for path in write_report(arguments.output, overwrite=arguments.force):
+    for path in write_report(arguments.output, arguments.force, arguments.readme):
         print(path)
 
 

@@ -249,7 +249,7 @@ def show_differences(rows: Sequence[dict], baseline: str, ax: Axes | None = None
         f"difference to {baseline} in dB, PSNR in the hole" + (f" (not shown: {', '.join(far)})" if far else "")
     )
     ax.grid(axis="x", alpha=0.3)
-    ax.legend(loc="lower right", fontsize="small")
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, fontsize="small", frameon=False)
     return ax
 
 

@@ -1,5 +1,9 @@
-"""The results, as a page: every table and figure of docs/results.md comes from the files in data/results."""
+"""The results, as a page: every table and figure of docs/results.md comes from the files in data/results.
 
+README shows the first of its tables, and that table's figure, between two marks.
+"""
+
+import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from datetime import date
@@ -46,12 +50,28 @@ compared: other pictures, other masks, other sizes, a network fifty times as lar
 """
 
 
-def write_report(page: Path, overwrite: bool = False) -> list[Path]:
+README = """\
+{protocol}; mean ± standard error (`misf-lite report`, {day}, commit {commit}; every measure, the ablations and what
+contradicts the paper: [{page}]({page})):
+
+{table}
+
+![PSNR in the hole, difference to biharmonic, by band]({picture})
+"""
+BEGIN, END = "<!-- results -->\n", "<!-- end of results -->\n"
+SHOWN = "photos-128"  # in README
+
+
+def write_report(page: Path, overwrite: bool = False, readme: Path | None = None) -> list[Path]:
     """Write the page, and its figures beside it. Returns the files written.
+
+    Args:
+        readme: a file in which what stands between `BEGIN` and `END` is replaced by the main table and its figure.
 
     Raises:
         FileExistsError, FileNotFoundError: the page exists and ``overwrite`` is not set; there is no folder for it, or
             there are no results.
+        ValueError: the readme has no such marks.
     """
     if page.exists() and not overwrite:
         raise FileExistsError(f"{page} exists; pass --force to replace it, or choose another name")
@@ -61,6 +81,8 @@ def write_report(page: Path, overwrite: bool = False) -> list[Path]:
     results = {path.stem: read_results(path) for path in sorted(folder.glob("*.csv"))}
     if not results:
         raise FileNotFoundError(f"there are no results in {folder}: make some with misf-lite evaluate -o")
+    if readme and not (BEGIN in readme.read_text(encoding="utf-8") and SHOWN in results):
+        raise ValueError(f"{readme} has no line {BEGIN.strip()}, or there are no results {SHOWN} to put there")
     text, written = [], [page]
     for stem, (head, rows) in results.items():
         text += [f"## {stem}", f"{describe(head['protocol'])}."]
@@ -85,11 +107,28 @@ def write_report(page: Path, overwrite: bool = False) -> list[Path]:
     if trials:
         text += ["## The paper's claims", _against_the_paper(trials)]
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=folder, capture_output=True, text=True).stdout
-    first = HEAD.format(day=date.today(), commit=commit.strip() or "unknown")
-    part = page.with_name(f".{page.name}.part")
-    part.write_text("\n\n".join([first.strip(), *text, PUBLISHED.strip()]) + "\n", encoding="utf-8")
-    part.replace(page)
+    made = {"day": date.today(), "commit": commit.strip() or "unknown"}
+    _replace(page, "\n\n".join([HEAD.format(**made).strip(), *text, PUBLISHED.strip()]) + "\n")
+    if readme:
+        head, rows = results[SHOWN]
+        before, _, rest = readme.read_text(encoding="utf-8").partition(BEGIN)
+        where = os.path.relpath(page.resolve(), readme.resolve().parent)
+        shown = README.format(
+            table=_table(rows, "psnr_hole", None),
+            protocol=describe(head["protocol"]),
+            page=Path(where).as_posix(),
+            picture=Path(where).with_name(f"results-{SHOWN}.png").as_posix(),
+            **made,
+        )
+        _replace(readme, before + BEGIN + shown + END + rest.partition(END)[2])
+        written.append(readme)
     return written
+
+
+def _replace(file: Path, text: str) -> None:
+    part = file.with_name(f".{file.name}.part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(file)
 
 
 def _against_the_paper(trials: Mapping[str, Sequence[dict]]) -> str:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from misf_lite.ablations import (
     spread,
 )
 from misf_lite.cli import main
+from misf_lite.datasets import data_folder
 from misf_lite.evaluation import Protocol, Results, measure, read_results
 from misf_lite.metrics import mean_fill
 from misf_lite.report import write_report
@@ -187,6 +189,27 @@ def test_the_page_says_which_claims_of_the_paper_hold(tmp_path, results):
     assert verdicts["Filtering beats the plain encoder–decoder"] == "holds"
     assert verdicts["Image-level filtering beats semantic filtering in the smallest holes"] == "contradicted"
     assert verdicts["The link between the branches helps"] == "not decided"
+
+
+def test_the_main_table_goes_between_the_marks_of_a_readme(tmp_path, results, monkeypatch, capsys):
+    monkeypatch.setattr(report, "SHOWN", "noise-32")
+    readme, page = tmp_path / "README.md", tmp_path / "docs" / "results.md"
+    page.parent.mkdir()
+    readme.write_text("mine")
+    assert main(["report", "-o", str(page), "--readme", str(readme)]) == 1
+    assert "has no line <!-- results -->" in capsys.readouterr().err and readme.read_text() == "mine"
+    readme.write_text(f"before\n{report.BEGIN}old\n{report.END}after\n")
+    assert main(["report", "-o", str(page), "--readme", str(readme)]) == 0
+    text = readme.read_text(encoding="utf-8")
+    assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
+    assert "| PSNR in the hole, dB |" in text and "](docs/results-noise-32.png)" in text
+    assert "[docs/results.md](docs/results.md)" in text
+
+
+def test_the_readme_shows_the_results_that_come_along():
+    text = Path(__file__).parents[1].joinpath("README.md").read_text(encoding="utf-8")
+    _, rows = read_results(data_folder() / "results" / f"{report.SHOWN}.csv")
+    assert report._table(rows, "psnr_hole", None) in text
 
 
 def test_a_page_is_not_replaced_unasked(tmp_path, results, capsys):
