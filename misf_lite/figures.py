@@ -207,13 +207,14 @@ def show_training(
     loss, decibels, filled, taps = axes
     steps = [line["step"] for line in history]
     loss.plot(steps, [line["loss"] for line in history], "o-", color=LINES[0], markersize=3)
-    loss.set(xlabel="step", ylabel="loss", title="loss, mean since the last check", ylim=(0, None))
+    loss.axhline(0, color="0.8", linewidth=0.8)  # so that its height can be judged
+    loss.set(xlabel="step", ylabel="loss", title="loss, mean since the last check")
     scores = [line["psnr_hole"] for line in history]
     for i, ((low, high), style) in enumerate(zip(BANDS, ("o-", "s--", "^:"), strict=True)):
         label = f"hole {low:.0%} to {high:.0%}"
         decibels.plot(steps, [row[i] for row in scores], style, color=LINES[i], markersize=3, label=label)
     decibels.set(xlabel="step", ylabel="dB", title="PSNR in held-out holes")
-    decibels.legend(fontsize=7)
+    decibels.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.25), ncols=3, frameon=False)
     step = f"after step {steps[-1]}" if steps else "before training"
     show_images({f"filled {step}": sample}, [filled])
     if kernel is None:
