@@ -9,7 +9,7 @@ import numpy as np
 
 from misf_lite.datasets import open_pictures
 from misf_lite.device import device
-from misf_lite.evaluation import Protocol, Results, bootstrap, difference_text, fingerprint, measure
+from misf_lite.evaluation import RESAMPLES, Protocol, Results, bootstrap, difference_text, fingerprint, measure
 from misf_lite.guess import smooth_guess
 from misf_lite.inpainting import load_weights
 from misf_lite.masks import BANDS
@@ -134,14 +134,17 @@ def cubes(rows: Sequence[dict], metric: str = "psnr_hole") -> dict[str, np.ndarr
 
 
 def spread(
-    rows: Sequence[dict], metric: str = "psnr_hole", baseline: str = "misf"
+    rows: Sequence[dict], metric: str = "psnr_hole", baseline: str = "misf", seeds: bool = False
 ) -> dict[str, list[dict[str, float]]]:
     """Each ablation's metric by band, over its seeds.
+
+    Args:
+        seeds: whether the intervals know the chance in the seeds as well; where there is one only, they cannot.
 
     Returns:
         For each name one dict per band: ``mean`` over seeds and pictures; ``spread``, the standard deviation of the
         seeds' means (NaN of a single one); ``seeds``; and to the baseline, seeds averaged: ``difference``, ``low``,
-        ``high``, its paired `bootstrap` interval over the pictures.
+        ``high``, its paired bootstrap interval over the pictures.
     """
     table, by_name = {}, cubes(rows, metric)
     for name, cube in by_name.items():
@@ -149,15 +152,30 @@ def spread(
         for b in range(len(BANDS)):
             deviation = means[:, b].std(ddof=1) if len(means) > 1 else np.nan
             cell = {"mean": means[:, b].mean(), "spread": deviation, "seeds": len(means)}
-            table[name].append(cell | _difference(cube[:, [b]], by_name[baseline][:, [b]]))
+            table[name].append(cell | _difference(cube[:, [b]], by_name[baseline][:, [b]], seeds))
     return table
 
 
-def _difference(ours: np.ndarray, theirs: np.ndarray) -> dict[str, float]:
+def _difference(ours: np.ndarray, theirs: np.ndarray, seeds: bool = False) -> dict[str, float]:
     """Of two cubes, seeds and bands averaged."""
     gaps = ours.mean((0, 1)) - theirs.mean((0, 1))
-    low, high = bootstrap(gaps)
+    low, high = bootstrap_seeds(ours.mean(1), theirs.mean(1)) if seeds else bootstrap(gaps)
     return {"difference": gaps.mean(), "low": low, "high": high}
+
+
+def bootstrap_seeds(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float]:
+    """As `bootstrap`, for ``(seeds, pictures)`` each: pictures are drawn anew in pairs, and the seeds of each side.
+
+    Of n seeds n - 1 are drawn, which makes up for there being few of them (Rao & Wu 1988).
+    """
+    chance = np.random.default_rng(0)
+
+    def weights(n: int, drawn: int) -> np.ndarray:
+        return chance.multinomial(drawn, np.full(n, 1 / n), size=RESAMPLES) / drawn
+
+    a, b = (weights(len(side), max(1, len(side) - 1)) @ side for side in (ours, theirs))
+    low, high = np.quantile(((a - b) * weights(ours.shape[1], ours.shape[1])).sum(1), (0.025, 0.975))
+    return float(low), float(high)
 
 
 def show_spread(rows: Sequence[dict], metric: str = "psnr_hole") -> str:
@@ -178,6 +196,8 @@ def show_spread(rows: Sequence[dict], metric: str = "psnr_hole") -> str:
 def show_generalisation(measured: Mapping[str, Sequence[dict]]) -> str:
     """As Markdown, what each of the main five gains over the smooth guess, all bands together.
 
+    The intervals know the chance in pictures and seeds.
+
     Args:
         measured: pictures and holes in words -> rows.
     """
@@ -185,6 +205,6 @@ def show_generalisation(measured: Mapping[str, Sequence[dict]]) -> str:
     lines = [f"| | {REFERENCE} | {' | '.join(names)} |", "|---|---|" + "---|" * len(names)]
     for what, rows in measured.items():
         table = cubes(rows)
-        gains = [difference_text(_difference(table[name], table[REFERENCE])) for name in names]
+        gains = [difference_text(_difference(table[name], table[REFERENCE], seeds=True)) for name in names]
         lines.append(f"| {what} | {table[REFERENCE].mean():.2f} | {' | '.join(gains)} |")
     return "\n".join(lines)

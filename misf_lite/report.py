@@ -143,7 +143,9 @@ def _against_the_paper(trials: Mapping[str, Sequence[dict]]) -> str:
     ]
     lines = [f"| the paper's claim | {' | '.join(trials)} |", "|---|" + "---|" * len(trials)]
     for claim, better, worse, bands in claims:
-        cells = [_verdict([spread(rows, baseline=worse)[better][b] for b in bands]) for rows in trials.values()]
+        cells = [
+            _verdict([spread(rows, baseline=worse, seeds=True)[better][b] for b in bands]) for rows in trials.values()
+        ]
         lines.append(f"| {claim}: {better} less {worse} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

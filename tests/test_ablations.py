@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -15,6 +16,7 @@ from misf_lite.ablations import (
     CONDITIONS,
     MAIN,
     REFERENCE,
+    bootstrap_seeds,
     runs,
     show_generalisation,
     show_spread,
@@ -22,7 +24,7 @@ from misf_lite.ablations import (
 )
 from misf_lite.cli import main
 from misf_lite.datasets import data_folder
-from misf_lite.evaluation import Protocol, Results, measure, read_results
+from misf_lite.evaluation import Protocol, Results, bootstrap, measure, read_results
 from misf_lite.metrics import mean_fill
 from misf_lite.report import write_report
 from misf_lite.training import Recipe
@@ -116,6 +118,20 @@ def test_the_spread_of_seeds_and_the_difference_of_pictures_by_hand():
     cell = table["raw"][0]
     assert (cell["mean"], cell["seeds"], cell["difference"], cell["low"], cell["high"]) == (17, 1, 1, 1, 1)
     assert "| raw | 1 | 17.00 (+1.00 [+1.00, +1.00])" in show_spread(rows)
+
+
+def test_intervals_that_know_the_seeds_are_as_wide_as_their_spread():
+    # Many pictures that are all alike: what chance there is lies in the seeds.
+    ours, theirs = np.random.default_rng(1).normal(size=(2, 40, 1)).repeat(200, 2)
+    low, high = bootstrap_seeds(ours, theirs)
+    error = np.sqrt((ours[:, 0].var(ddof=1) + theirs[:, 0].var(ddof=1)) / 40)
+    assert (low + high) / 2 == pytest.approx(ours.mean() - theirs.mean(), abs=0.1 * error)
+    assert (high - low) / 2 == pytest.approx(1.96 * error, rel=0.05)
+
+
+def test_with_one_seed_each_only_the_pictures_are_left_to_chance():
+    ours, theirs = np.random.default_rng(1).normal(size=(2, 1, 30))
+    assert bootstrap_seeds(ours, theirs) == pytest.approx(bootstrap((ours - theirs)[0]), abs=0.02)
 
 
 def test_what_a_network_gains_on_new_pictures_is_counted_from_the_smooth_guess():
