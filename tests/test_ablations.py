@@ -144,7 +144,7 @@ def test_what_a_network_gains_on_new_pictures_is_counted_from_the_smooth_guess()
     ]
     lines = show_generalisation({"paintings": rows}).splitlines()
     assert lines[0] == "| | smooth guess | misf | no-filter |"
-    assert lines[2] == "| paintings | 14.50 | +1.50 [+1.00, +2.00] | -0.50 [-1.00, +0.00] |"
+    assert lines[2] == "| paintings | 14.50 | +1.50 [+0.00, +3.00] | -0.50 [-1.00, +0.00] |"
 
 
 def test_networks_that_are_tested_on_paintings_have_learnt_from_none():
