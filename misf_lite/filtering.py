@@ -92,10 +92,12 @@ class _Filter(torch.autograd.Function):
     @staticmethod
     def forward(x, k, dilation, padding):
         N = _side(k.shape[2])
-        out = torch.zeros_like(x, dtype=_sum_dtype(x, k))
+        out = torch.empty_like(x, dtype=_sum_dtype(x, k))
         for groups, xb, total in _blocks(k.shape[1], x, out):
             window = _pad(xb, N, dilation, padding)
-            for kt, xt in zip(_taps(k[:, groups]), _shifts(window, N, dilation), strict=True):
+            taps = zip(_taps(k[:, groups]), _shifts(window, N, dilation), strict=True)
+            torch.mul(*next(taps), out=total)
+            for kt, xt in taps:
                 total.addcmul_(kt, xt)
         return out.to(torch.promote_types(x.dtype, k.dtype))
 
@@ -219,7 +221,8 @@ def _shifts(window: Tensor, N: int, dilation: int) -> Iterator[Tensor]:
 
 def _pad(x: Tensor, N: int, dilation: int, padding: str) -> Tensor:
     (H, W), r = x.shape[-2:], N // 2 * dilation
-    window = x.new_zeros(*x.shape[:-2], H + 2 * r, W + 2 * r, dtype=_sum_dtype(x))
+    new = x.new_zeros if padding == "zeros" else x.new_empty
+    window = new(*x.shape[:-2], H + 2 * r, W + 2 * r, dtype=_sum_dtype(x))
     window[..., r : r + H, r : r + W] = x
     for axis, n in ((-2, H), (-1, W)):
         for outside, inside in _border(n, r, padding):
