@@ -5,7 +5,9 @@ image ``(1, 3, H, W)`` in [0, 1] and mask ``(1, 1, H, W)``, and returns the fill
 """
 
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -128,13 +130,8 @@ def open_frechet(features: nn.Module) -> "Metric":
     Raises:
         ImportError: torchmetrics is missing.
     """
-    try:
-        from torchmetrics.image.fid import FrechetInceptionDistance
-    except ImportError as error:
-        raise ImportError(
-            f"the Fréchet distance needs torchmetrics ({error}): pip install 'misf-lite[evaluation]'"
-        ) from error
-    return FrechetInceptionDistance(PooledFeatures(features), reset_real_features=False, normalize=True)
+    fid = _package("torchmetrics.image.fid", "evaluation")
+    return fid.FrechetInceptionDistance(PooledFeatures(features), reset_real_features=False, normalize=True)
 
 
 ENOUGH = 2 * PooledFeatures.num_features  # pictures for a covariance of so many features
@@ -148,19 +145,15 @@ def open_lpips() -> Callable[[Tensor, Tensor], Tensor]:
     Raises:
         ImportError: torchmetrics or torchvision is missing. FileNotFoundError: AlexNet's weights are.
     """
-    try:
-        from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
-        from torchvision.models import AlexNet_Weights
-    except ImportError as error:
-        raise ImportError(f"LPIPS needs torchmetrics ({error}): pip install 'misf-lite[evaluation]'") from error
-    path = Path(torch.hub.get_dir(), "checkpoints", Path(AlexNet_Weights.IMAGENET1K_V1.url).name)
+    lpip, models = (_package(name, "evaluation") for name in ("torchmetrics.image.lpip", "torchvision.models"))
+    path = Path(torch.hub.get_dir(), "checkpoints", Path(models.AlexNet_Weights.IMAGENET1K_V1.url).name)
     if not path.is_file():
         raise FileNotFoundError(
             f"the weights of AlexNet should be in {path}. To download them (244 MB): "
             "python -c \"import torchvision; torchvision.models.alexnet(weights='IMAGENET1K_V1')\". "
             "Without a network, the EffLite distance works as it is."
         )
-    lpips = LearnedPerceptualImagePatchSimilarity("alex", normalize=True)
+    lpips = lpip.LearnedPerceptualImagePatchSimilarity("alex", normalize=True)
 
     def measure(output: Tensor, target: Tensor) -> Tensor:
         lpips.to(output.device).reset()
@@ -195,19 +188,15 @@ def navier_stokes(image: Tensor, mask: Tensor) -> Tensor:
 
 def biharmonic(image: Tensor, mask: Tensor) -> Tensor:
     """The smoothest surface through the rim, scikit-image's."""
-    from skimage.restoration import inpaint_biharmonic
-
+    restoration = _package("skimage.restoration", "classical")
     pixels = image[0].permute(1, 2, 0).double().cpu().numpy()
-    filled = inpaint_biharmonic(pixels, mask[0, 0].cpu().numpy() > 0, channel_axis=-1)
+    filled = restoration.inpaint_biharmonic(pixels, mask[0, 0].cpu().numpy() > 0, channel_axis=-1)
     return torch.from_numpy(filled).permute(2, 0, 1)[None].to(image).clamp(0, 1)
 
 
 def patchmatch(image: Tensor, mask: Tensor) -> Tensor:
     """Copies of the patches of 7 × 7 that fit best (Barnes et al. 2009), pypatchmatch's: sharp, and often wrong."""
-    try:
-        from patchmatch import patch_match
-    except ImportError as error:
-        raise ImportError(f"PatchMatch needs pypatchmatch ({error}): pip install 'misf-lite[evaluation]'") from error
+    patch_match = _package("patchmatch", "evaluation").patch_match
     pixels, hole = _pixels(image, mask)
     patch_match.set_random_seed(0)
     filled = patch_match.inpaint(pixels, hole, patch_size=3)
@@ -215,8 +204,7 @@ def patchmatch(image: Tensor, mask: Tensor) -> Tensor:
 
 
 def _opencv(image: Tensor, mask: Tensor, method: str) -> Tensor:
-    import cv2
-
+    cv2 = _package("cv2", "classical")
     filled = cv2.inpaint(*_pixels(image, mask), 3, getattr(cv2, method))
     return torch.from_numpy(filled).permute(2, 0, 1)[None].to(image) / 255
 
@@ -226,6 +214,13 @@ def _pixels(image: Tensor, mask: Tensor) -> tuple[np.ndarray, np.ndarray]:
     pixels = (image[0].permute(1, 2, 0) * 255).round().byte().cpu().numpy()
     hole = (mask[0, 0] > 0).byte().cpu().numpy()
     return pixels * (1 - hole[..., None]), hole
+
+
+def _package(name: str, extra: str) -> ModuleType:
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise ImportError(f"this needs {name} ({error}): run pip install 'misf-lite[{extra}]'") from error
 
 
 CLASSICAL = {"Telea": telea, "Navier–Stokes": navier_stokes, "biharmonic": biharmonic}

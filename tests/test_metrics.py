@@ -1,6 +1,7 @@
 """PSNR against scikit-image and by hand; evaluation under its protocol."""
 
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,20 @@ def test_the_efflite_distance_prefers_a_texture_to_a_blur_where_psnr_prefers_the
     efflite = Features("efflite")
     assert psnr(flat, texture) > psnr(other, texture)
     assert feature_distance(efflite, other, texture) < feature_distance(efflite, flat, texture)
+
+
+@pytest.mark.parametrize(
+    ("method", "package", "extra"),
+    [
+        ("Telea", "cv2", "classical"),
+        ("biharmonic", "skimage.restoration", "classical"),
+        ("PatchMatch", "patchmatch", "evaluation"),
+    ],
+)
+def test_a_method_whose_package_is_missing_says_what_to_install(monkeypatch, method, package, extra):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ImportError, match=rf"needs {package} .*pip install 'misf-lite\[{extra}\]'"):
+        (CLASSICAL | {"PatchMatch": patchmatch})[method](torch.rand(1, 3, 16, 16), torch.ones(1, 1, 16, 16))
 
 
 def test_lpips_says_how_to_get_its_weights(monkeypatch, tmp_path):
