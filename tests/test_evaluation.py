@@ -163,6 +163,15 @@ def test_processes_share_the_pictures_and_one_file_comes_out(tmp_path):
     assert [file.name for file in tmp_path.iterdir() if file.name.startswith(".")] == []
 
 
+def test_two_processes_of_torchrun_write_what_one_writes(tmp_path):
+    command = ["-m", "misf_lite", "evaluate", "--data", "toy", "--size", "32", "--count", "3", "--weights", "misf", "-o"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    environment = os.environ | {"MISF_LITE_DEVICE": "cpu"}
+    for launcher, name in (([sys.executable], "one.csv"), (torchrun, "two.csv")):
+        subprocess.run([*launcher, *command, tmp_path / name], env=environment, check=True, capture_output=True)
+    assert (tmp_path / "one.csv").read_bytes() == (tmp_path / "two.csv").read_bytes()
+
+
 def test_methods_that_come_later_join_the_file(tmp_path):
     pictures, path = faces(), tmp_path / "r.csv"
     first = results(path, pictures, methods={"mean": "mean 1"})
