@@ -51,8 +51,8 @@ compared: other pictures, other masks, other sizes, a network fifty times as lar
 
 
 README = """\
-{protocol}; mean ± standard error (`misf-lite report`, {day}, commit {commit}; every measure, the ablations and what
-contradicts the paper: [{page}]({page})):
+{protocol}; mean ± standard error. All measures, the ablations,
+and where the paper is contradicted: [{page}]({page}), made by `misf-lite report` on {day} at commit {commit}.
 
 {table}
 
