@@ -164,7 +164,20 @@ def test_processes_share_the_pictures_and_one_file_comes_out(tmp_path):
 
 
 def test_two_processes_of_torchrun_write_what_one_writes(tmp_path):
-    command = ["-m", "misf_lite", "evaluate", "--data", "toy", "--size", "32", "--count", "3", "--weights", "misf", "-o"]
+    command = [
+        "-m",
+        "misf_lite",
+        "evaluate",
+        "--data",
+        "toy",
+        "--size",
+        "32",
+        "--count",
+        "3",
+        "--weights",
+        "misf",
+        "-o",
+    ]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     environment = os.environ | {"MISF_LITE_DEVICE": "cpu"}
     for launcher, name in (([sys.executable], "one.csv"), (torchrun, "two.csv")):
