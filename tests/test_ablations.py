@@ -34,7 +34,7 @@ EVERY = list(ABLATIONS)
 
 @pytest.fixture
 def small(monkeypatch):
-    config, recipe = MISFConfig.toy(width=2, blocks=0), Recipe.toy(steps=2, batch=2, crops=(16,))
+    config, recipe = MISFConfig.toy(width=2, blocks=0), Recipe.toy(l1=0.0, mse=20.0, steps=2, batch=2, crops=(16,))
     monkeypatch.setitem(BUDGETS, "toy", (config, recipe))
     monkeypatch.setitem(CONDITIONS, "toy", [("toy", "strokes"), ("toy", "box")])
 
