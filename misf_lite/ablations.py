@@ -199,17 +199,20 @@ def show_spread(rows: Sequence[dict], metric: str = "psnr_hole") -> str:
 
 
 def show_generalisation(measured: Mapping[str, Sequence[dict]]) -> str:
-    """As Markdown, what each of the main five gains over the smooth guess, all bands together.
+    """As Markdown, what each of the main five gains over the smooth guess, and misf over no-filter; all bands together.
 
     The intervals know the chance in pictures and seeds.
 
     Args:
         measured: pictures and holes in words -> rows.
     """
-    names = [name for name in MAIN if name in cubes(next(iter(measured.values())))]
-    lines = [f"| | {REFERENCE} | {' | '.join(names)} |", "|---|---|" + "---|" * len(names)]
+    first = cubes(next(iter(measured.values())))
+    pairs = [(name, REFERENCE) for name in MAIN if name in first]
+    pairs += [("misf", "no-filter")] if "no-filter" in first else []
+    heads = [ours if theirs == REFERENCE else f"{ours} less {theirs}" for ours, theirs in pairs]
+    lines = [f"| | {REFERENCE} | {' | '.join(heads)} |", "|---|---|" + "---|" * len(heads)]
     for what, rows in measured.items():
         table = cubes(rows)
-        gains = [difference_text(_difference(table[name], table[REFERENCE], seeds=True)) for name in names]
+        gains = [difference_text(_difference(table[ours], table[theirs], seeds=True)) for ours, theirs in pairs]
         lines.append(f"| {what} | {table[REFERENCE].mean():.2f} | {' | '.join(gains)} |")
     return "\n".join(lines)
