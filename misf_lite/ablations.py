@@ -126,15 +126,15 @@ def measure_all(names: Sequence[str], folder: str | os.PathLike, data: str, kind
 
 
 def cubes(rows: Sequence[dict], metric: str = "psnr_hole") -> dict[str, np.ndarray]:
-    """Each ablation's metric as ``(seeds, bands, pictures)``, the pictures in the same order for all."""
+    """Each ablation's metric as ``(seeds, bands, pictures)``, the pictures in the same order; in `ABLATIONS`' order."""
     values: dict[str, dict[str, dict[tuple[int, str], float]]] = {}
     for row in rows:
         name, _, seed = row["method"].partition("/")
         values.setdefault(name, {}).setdefault(seed, {})[row["band"], row["picture"]] = row[metric]
     pictures = sorted({row["picture"] for row in rows})
     return {
-        name: np.array([[[seed[b, p] for p in pictures] for b in range(len(BANDS))] for seed in by_seed.values()])
-        for name, by_seed in values.items()
+        name: np.array([[[seed[b, p] for p in pictures] for b in range(len(BANDS))] for seed in values[name].values()])
+        for name in sorted(values, key=[*ABLATIONS, REFERENCE].index)
     }
 
 
@@ -187,8 +187,7 @@ def show_spread(rows: Sequence[dict], metric: str = "psnr_hole") -> str:
     """The table as Markdown: mean ± spread (difference to misf)."""
     bands = " | ".join(f"{low:.0%} to {high:.0%}" for low, high in BANDS)
     lines = [f"| ablation | seeds | {bands} |", "|---|---|" + "---|" * len(BANDS)]
-    order = [*ABLATIONS, REFERENCE]
-    for name, cells in sorted(spread(rows, metric).items(), key=lambda item: order.index(item[0])):
+    for name, cells in spread(rows, metric).items():
         texts = []
         for cell in cells:
             give = f" ± {cell['spread']:.2f}" if cell["seeds"] > 1 else ""
