@@ -132,9 +132,10 @@ def cubes(rows: Sequence[dict], metric: str = "psnr_hole") -> dict[str, np.ndarr
         name, _, seed = row["method"].partition("/")
         values.setdefault(name, {}).setdefault(seed, {})[row["band"], row["picture"]] = row[metric]
     pictures = sorted({row["picture"] for row in rows})
+    places = {name: i for i, name in enumerate([*ABLATIONS, REFERENCE])}  # what is no ablation comes last
     return {
         name: np.array([[[seed[b, p] for p in pictures] for b in range(len(BANDS))] for seed in values[name].values()])
-        for name in sorted(values, key=[*ABLATIONS, REFERENCE].index)
+        for name in sorted(values, key=lambda name: places.get(name, len(places)))
     }
 
 
