@@ -78,6 +78,7 @@ compared: other pictures, other masks, other sizes, a network fifty times as lar
 README = """\
 {protocol}; mean ± standard error. All measures, the ablations,
 and where the paper is contradicted: [{page}]({page}), made by `misf-lite report` on {day} at commit {commit}.
+*photos* has learnt from other photographs, *misf* from toy faces alone.
 
 {table}
 
