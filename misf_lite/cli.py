@@ -81,7 +81,10 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--preset", choices=PRESETS, help="architecture and recipe (default: lite, or the architecture of --start)"
     )
-    sub.add_argument("--data", help="photos, toy, celeba, places365, or a folder of pictures (default: photos)")
+    sub.add_argument(
+        "--data",
+        help="photos, no-paintings (photos without them), toy, celeba, places365, or a folder (default: photos)",
+    )
     sub.add_argument("--masks", help="a folder of masks, white is the hole (default: draw random ones)")
     sub.add_argument("--kinds", nargs="+", help="kinds of random masks: strokes, box, blobs, text, thin")
     sub.add_argument("--root", help="where CelebA and Places365 lie (default: datasets)")
@@ -136,7 +139,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--data", choices=sorted(BUDGETS), default="toy", help="toy faces or photographs (default: toy)")
     sub.add_argument("--only", nargs="+", metavar="NAME", help=f"some of {', '.join(ABLATIONS)} (default: all)")
     sub.add_argument("--seeds", type=int, default=3, help=f"runs of each of {', '.join(MAIN)} (default: 3)")
-    sub.add_argument("--steps", type=int, help="training steps of each run (default: 1500 for toy, 1000 for photos)")
+    sub.add_argument("--steps", type=int, help="training steps of each run (default: 1500)")
     sub.add_argument("--precision", help="float32, bf16 or fp16")
     sub.add_argument("--size", type=int, help="short side to measure at (default: 64 for toy, 128 for photos)")
     sub.add_argument(
@@ -181,7 +184,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_pictures(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
-        "--data", default="photos", help="photos, toy, celeba, places365, or a folder of pictures (default: photos)"
+        "--data", default="photos", help="photos, paintings, toy, celeba, places365, or a folder (default: photos)"
     )
     sub.add_argument("--split", choices=("val", "test"), default="test", help="which photographs (default: test)")
     sub.add_argument("--size", type=int, default=128, help="short side in pixels (default: 128)")

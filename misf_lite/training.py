@@ -58,7 +58,8 @@ class Recipe:
     """How to train. The defaults are what trains best in ten minutes on a laptop; `paper` is the paper's recipe.
 
     Attributes:
-        data: ``"photos"`` (the bundled ones), ``"toy"`` (toy faces), ``"celeba"``, ``"places365"``, or a folder.
+        data: ``"photos"`` (the bundled ones), ``"no-paintings"`` (the same without the paintings), ``"toy"`` (toy
+            faces), ``"celeba"``, ``"places365"``, or a folder.
         root: folder in which torchvision keeps CelebA and Places365.
         masks: a folder of masks to use; None draws random ones.
         kinds: of the random masks, see `misf_lite.random_mask`; one that is named twice is drawn twice as often.
