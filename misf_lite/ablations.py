@@ -206,13 +206,13 @@ def show_generalisation(measured: Mapping[str, Sequence[dict]]) -> str:
     Args:
         measured: pictures and holes in words -> rows.
     """
-    first = cubes(next(iter(measured.values())))
+    tables = {what: cubes(rows) for what, rows in measured.items()}
+    first = next(iter(tables.values()))
     pairs = [(name, REFERENCE) for name in MAIN if name in first]
     pairs += [("misf", "no-filter")] if "no-filter" in first else []
     heads = [ours if theirs == REFERENCE else f"{ours} less {theirs}" for ours, theirs in pairs]
     lines = [f"| | {REFERENCE} | {' | '.join(heads)} |", "|---|---|" + "---|" * len(heads)]
-    for what, rows in measured.items():
-        table = cubes(rows)
+    for what, table in tables.items():
         gains = [difference_text(_difference(table[ours], table[theirs], seeds=True)) for ours, theirs in pairs]
         lines.append(f"| {what} | {table[REFERENCE].mean():.2f} | {' | '.join(gains)} |")
     return "\n".join(lines)

@@ -339,7 +339,8 @@ def measure_sets(
     protocol, features = results.head["protocol"], Features("efflite").to(device)
     done = results.head.setdefault("frechet", {})
     todo = {name: [open_frechet(features).to(device) for _ in BANDS] for name in methods if name not in done}
-    for i, source in enumerate(tqdm(pictures.values(), "Fréchet distance", leave=False, disable=None)):
+    needed = pictures.values() if todo else ()  # a file may hold them all
+    for i, source in enumerate(tqdm(needed, "Fréchet distance", leave=False, disable=None)):
         image = load_photo(source, protocol["size"]).to(device)
         for b, mask in holes(image, i, protocol["kind"], protocol["seed"]):
             for name, distances in todo.items():

@@ -131,7 +131,7 @@ def open_frechet(features: nn.Module) -> "Metric":
         ImportError: torchmetrics is missing.
     """
     fid = _package("torchmetrics.image.fid", "evaluation")
-    return fid.FrechetInceptionDistance(PooledFeatures(features), reset_real_features=False, normalize=True)
+    return fid.FrechetInceptionDistance(PooledFeatures(features), normalize=True)
 
 
 ENOUGH = 2 * PooledFeatures.num_features  # pictures for a covariance of so many features
