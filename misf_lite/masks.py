@@ -18,6 +18,11 @@ from torch import Tensor
 BANDS = ((0.0, 0.2), (0.2, 0.4), (0.4, 0.6))  # the paper's three, by the hole's share of the area
 
 
+def is_hole(mask: Tensor) -> Tensor:
+    """The one rule: a pixel is hole from 0.5 on. A mask of any float dtype as bool, in the same shape."""
+    return mask >= 0.5
+
+
 def random_mask(
     size: int | tuple[int, int], band: tuple[float, float] = (0.2, 0.4), kind: str = "strokes", seed: int = 0
 ) -> Tensor:

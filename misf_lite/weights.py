@@ -1,0 +1,248 @@
+"""Weights on disk, and the checkpoints of a training run. What is damaged or does not fit is refused, by name."""
+
+import json
+import os
+import pickle
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+import safetensors.torch
+import torch
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from misf_lite.datasets import data_folder
+from misf_lite.files import atomic_write
+from misf_lite.lite import ImageFilter, LiteConfig, build
+from misf_lite.model import MISF, MISFConfig
+from misf_lite.released import ReleasedMISF
+
+Model = TypeVar("Model", bound=nn.Module)
+CONFIGS = {"MISFConfig": MISFConfig, "LiteConfig": LiteConfig}
+
+
+def pretrained() -> list[str]:
+    """Names of the weights that came with the project."""
+    return sorted(path.stem for path in (data_folder() / "weights").glob("*.safetensors"))
+
+
+def load_pretrained(name: str = "photos") -> MISF | ImageFilter:
+    """A trained model in eval mode on the CPU, from the files that come with the project; no network is used.
+
+    ``"toy"`` is another name for ``"misf"``, the whole model on toy faces.
+
+    Raises:
+        ValueError: no such weights; the message lists those there are.
+    """
+    return load_weights(weights_path(name))
+
+
+def weights_path(name: str) -> Path:
+    """Where weights lie: the path itself, if it has an ending, or the file of a name that came with the project.
+
+    Raises:
+        ValueError: no such name.
+    """
+    if Path(name).suffix:
+        return Path(name)
+    file = "misf" if name == "toy" else name
+    if file not in pretrained():
+        raise ValueError(f"there are no weights called {name!r}: choose one of {', '.join(pretrained()) or '(none)'}")
+    return data_folder() / "weights" / f"{file}.safetensors"
+
+
+def find_weights(name: str) -> MISF | ImageFilter | ReleasedMISF:
+    """The model of a name or of a path: a .pth or .pt file is one of `load_released`."""
+    path = weights_path(name)
+    return load_released(path) if path.suffix in (".pth", ".pt") else load_weights(path)
+
+
+def save_weights(model: nn.Module, path: str | os.PathLike[str]) -> None:
+    """Write the model's weights, with its config inside, as safetensors; a file that is there is replaced.
+
+    Raises:
+        TypeError: not one of our models, whose config alone says how it is built.
+    """
+    model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
+    if not isinstance(model, MISF | ImageFilter):
+        raise TypeError(f"save_weights writes what load_weights can build, a MISF, got {type(model).__name__}")
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    metadata = {"kind": type(model.config).__name__, "config": json.dumps(asdict(model.config))}
+    with atomic_write(path, overwrite=True) as file:
+        file.write(safetensors.torch.save(state, metadata))
+
+
+def load_weights(path: str | os.PathLike[str]) -> MISF | ImageFilter:
+    """A model in eval mode with the architecture and the weights of a file that `save_weights` wrote.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a damaged file, one of another program, or one that does not fit its architecture. Weights are never
+            left as they were drawn at random.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no weights at {path}: give a .safetensors file, or a name of {pretrained()}")
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
+    except SafetensorError as error:
+        raise ValueError(f"{path} is truncated or not a safetensors file ({error}): copy or train it anew") from error
+    if metadata.get("kind") not in CONFIGS or "config" not in metadata:
+        raise ValueError(f"{path} holds no misf_lite config, or one of another version: train it anew")
+    try:
+        fields = json.loads(metadata["config"])
+        config = CONFIGS[metadata["kind"]](**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} names an architecture that there is not ({error}): train it anew") from error
+    with torch.device("meta"):  # nothing takes memory until all fits
+        model = build(config)
+    return _with_weights(model, state, path, "the architecture that it names")
+
+
+def load_released(path: str | os.PathLike[str]) -> ReleasedMISF:
+    """The generator that the authors of MISF released, in eval mode on the CPU, from one of their checkpoints.
+
+    The checkpoints (CelebA, Places2, Dunhuang) do not come with this project, and nothing is downloaded: fetch one from
+    the authors' page. ``misf_lite.inpaint(image, mask, misf_lite.load_released(path))`` fills a hole with it.
+
+    Args:
+        path: a PyTorch file that holds the weights under ``"generator"``.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a damaged file, one that could run code when it is loaded, one without a generator, or one whose
+            weights are not the released generator's.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no checkpoint at {path}: download one of the generator's from the page of MISF's authors, and give the "
+            f"path of the file"
+        )
+    with torch.device("meta"):
+        model = ReleasedMISF()
+    return _with_weights(model, _generator(path), path, "the released generator")
+
+
+def _with_weights(model: Model, state: Mapping[str, Tensor], path: Path, what: str) -> Model:
+    """A model of the meta device with real weights, if all names and shapes fit."""
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    given = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    wrong = [f"{name} is missing" for name in expected.keys() - given.keys()]
+    wrong += [f"{name} is not part of it" for name in given.keys() - expected.keys()]
+    for name in expected.keys() & given.keys():
+        if given[name] != expected[name]:
+            wrong.append(f"{name} has shape {given[name]} instead of {expected[name]}")
+    if wrong:
+        first = "; ".join(sorted(wrong)[:3]) + f"; and {len(wrong) - 3} more" * (len(wrong) > 3)
+        raise ValueError(f"{path} does not hold {what}: {first}")
+    model = model.to_empty(device="cpu")
+    model.load_state_dict(state, strict=True)
+    return model.eval()
+
+
+def _generator(path: Path) -> dict[str, Tensor]:
+    """The tensors under "generator", by the names they have in one process: DataParallel's "module." is taken off."""
+    with path.open("rb") as file:  # an error here is the system's, one below the file's
+        try:
+            saved = torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # what is damaged raises anything
+            raise _refusal(path, error) from None  # torch's own error tells how to run what may be malicious
+    if not isinstance(saved, dict) or "generator" not in saved:
+        keys = ", ".join(repr(key) for key in list(saved)[:3]) if isinstance(saved, dict) else type(saved).__name__
+        raise ValueError(f"{path} holds no 'generator', but {keys or 'nothing'}: give the generator's checkpoint")
+    state = saved["generator"]
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f"{path} holds a 'generator' that is no dict of tensors: give the authors' own checkpoint")
+    return {str(name).removeprefix("module."): tensor for name, tensor in state.items()}
+
+
+def _refusal(path: Path, error: Exception) -> ValueError:
+    """What to say of a file that torch does not load."""
+    if asked := re.search(r"GLOBAL (\S+)", str(error)):
+        return ValueError(
+            f"{path} asks for {asked[1]}, and loading that could run code of whoever made the file: it is refused; "
+            f"take the checkpoint from the authors' own page"
+        )
+    try:
+        with safe_open(path, "pt"):
+            return ValueError(
+                f"{path} is a safetensors file, not one of the authors' checkpoints: misf_lite.load_weights loads what "
+                f"misf_lite.save_weights wrote"
+            )
+    except SafetensorError:
+        return ValueError(f"{path} is damaged or not a PyTorch checkpoint: download it anew")
+
+
+@contextmanager
+def claim(folder: Path) -> Iterator[None]:
+    """Make the folder of a run, and keep other runs out of it; the system lifts the lock even when a run is killed.
+
+    Raises:
+        NotADirectoryError: there is a file of that name. BlockingIOError: another run is training there now.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is a file: name a folder for checkpoints and weights")
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            yield
+    except Timeout:
+        another = f"another run is training in {folder} now"
+        raise BlockingIOError(f"{another}: wait for it, or choose another folder") from None
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints of a run, the oldest first."""
+    return sorted(folder.glob("checkpoint-*.pt"))
+
+
+def save_checkpoint(folder: Path, state: dict[str, Any], keep: int) -> Path:
+    """Write ``state`` of step ``state["step"]``, then delete all but the newest ``keep`` checkpoints.
+
+    Raises:
+        OSError: it could not be written, for want of space as a rule; the earlier ones are as they were.
+    """
+    path = folder / f"checkpoint-{state['step']:07d}.pt"
+    try:
+        with atomic_write(path, overwrite=True) as file:
+            torch.save(state, file)
+    except (OSError, RuntimeError) as error:  # torch wraps some of the system's errors
+        before = checkpoints(folder)
+        good = f"{before[-1].name} is whole, the run goes on from it" if before else "there was no earlier one"
+        reason = str(error).partition("\n")[0]
+        advice = "free some space and start the same command again"
+        raise OSError(f"{path} could not be written ({reason}): {good}; {advice}") from error
+    for old in checkpoints(folder)[:-keep]:
+        old.unlink()
+    return path
+
+
+def load_checkpoint(folder: Path, run: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
+    """The newest checkpoint of this very run; None where there is none.
+
+    Raises:
+        ValueError: a damaged file, or a run of another config or recipe, with what differs.
+    """
+    found = checkpoints(folder)
+    if not found:
+        return None
+    try:
+        saved = torch.load(found[-1], map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        reason = str(error).partition("\n")[0]
+        older = f" to go on from {found[-2].name}" if found[1:] else ""
+        raise ValueError(f"{found[-1]} is damaged ({reason}): delete it{older}, or choose another folder") from error
+    for part, wanted in run.items():
+        there = saved.get(part, {})
+        differ = [f"{k} is {there.get(k)!r} there and {v!r} here" for k, v in wanted.items() if there.get(k) != v]
+        if differ:
+            raise ValueError(f"{folder} holds a run of another {part} ({'; '.join(differ)}): choose another folder")
+    return saved
