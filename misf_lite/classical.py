@@ -5,19 +5,15 @@ looks under the hole.
 """
 
 from collections.abc import Callable
-from importlib import import_module
-from types import ModuleType
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from misf_lite.extras import import_or_explain
 from misf_lite.masks import is_hole
 
-TENSION = 0.15  # docs/training-notes.md: 0.1 to 0.35 are alike, 0 and 1 lose 0.3 to 1.5 dB
-CYCLES = 2
-STEPS = 4
 COARSEST = 16  # pixels; smaller grids take time, and what they add is not seen in the PSNR of what is filled
 
 
@@ -69,17 +65,7 @@ def _pixels(image: Tensor, mask: Tensor) -> tuple[np.ndarray, np.ndarray]:
     return pixels * (1 - hole[..., None]), hole
 
 
-def import_or_explain(name: str, extra: str) -> ModuleType:
-    """A module that an extra of this project brings; an ImportError that names the extra where it is missing."""
-    try:
-        return import_module(name)
-    except ImportError as error:
-        raise ImportError(f"this needs {name} ({error}): run pip install 'misf-lite[{extra}]'") from error
-
-
-def smooth_guess(
-    image: Tensor, mask: Tensor, tension: float = TENSION, cycles: int = CYCLES, steps: int = STEPS
-) -> Tensor:
+def smooth_guess(image: Tensor, mask: Tensor, tension: float = 0.15, cycles: int = 2, steps: int = 4) -> Tensor:
     """Fill a hole as smoothly as a thin plate that is also pulled tight: a spline in tension.
 
     A plate (``tension=0``, the biharmonic equation) goes on in the direction of the rim and overshoots in wide holes; a
@@ -90,7 +76,7 @@ def smooth_guess(
     Args:
         image: ``(B, 3, H, W)`` in [0, 1], any size. What lies under the hole is never looked at.
         mask: ``(B, 1, H, W)``, 1 = hole.
-        tension: from 0, a plate, to 1, a film.
+        tension: from 0, a plate, to 1, a film; 0.1 to 0.35 are alike on photographs (docs/training-notes.md).
         cycles: multigrid V-cycles. steps: of conjugate gradients, twice per cycle and size.
 
     Returns:
@@ -122,10 +108,7 @@ def coarse_to_fine(known: Tensor, hole: Tensor) -> Tensor:
 
 
 def v_cycle(residual: Tensor, inside: Tensor, tension: float, steps: int) -> tuple[Tensor, Tensor]:
-    """A step that takes most of what is left of the equation, and what is left then.
-
-    A few conjugate gradients, a correction from half the size, and a few again.
-    """
+    """A few conjugate gradients, a correction from half the size, a few again: the step, and what is left then."""
     u, residual = conjugate_gradients(residual, inside, tension, steps)
     if min(inside.shape[2:]) > COARSEST:
         within = -F.max_pool2d(-inside, 2, ceil_mode=True)  # where all four pixels are

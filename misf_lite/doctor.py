@@ -7,33 +7,33 @@ import shutil
 import sys
 import time
 
+import psutil
 import torch
 from packaging.requirements import Requirement
 
 from misf_lite.datasets import data_folder, photos
 from misf_lite.device import explain_device
 from misf_lite.images import open_image
-from misf_lite.inpainting import inpaint, pretrained
+from misf_lite.inpainting import inpaint
 from misf_lite.masks import random_mask
+from misf_lite.weights import pretrained
 
 
 def examine() -> tuple[list[str], list[str]]:
     """Lines that describe this installation, and the problems found, each with its remedy."""
-    facts, problems = [], []
-    facts.append(f"python     {platform.python_version()} on {platform.platform()}, {sys.executable}")
+    facts = [f"python     {platform.python_version()} on {platform.platform()}, {sys.executable}"]
+    problems: list[str] = []
     for extra, title in (("", "packages"), ("notebooks", "notebooks"), ("training", "training")):
-        found, missing = _packages(extra)
+        found, missing = packages(extra)
         facts.append(f"{title:10} {', '.join(found)}")
         problems += missing
-
     try:
-        chosen, why = explain_device()
+        device, why = explain_device()
         facts.append(f"device     {why}")
-        facts.append(f"memory     {_memory(chosen)}")
+        facts.append(f"memory     {memory(device)}")
     except ValueError as error:
         problems.append(str(error))
     facts.append(f"disk       {shutil.disk_usage(os.getcwd()).free / 1e9:.0f} GB free here")
-
     try:
         pictures = photos()
         absent = [path.name for path in pictures if not path.is_file()]
@@ -47,19 +47,23 @@ def examine() -> tuple[list[str], list[str]]:
         problems.append("the weights 'photos' are missing: install misf-lite anew")
     if not problems:
         try:
-            picture = open_image(pictures[0])
-            started = time.perf_counter()
-            inpaint(picture, random_mask(picture.size[::-1]))
-            seconds = time.perf_counter() - started
-            facts.append(
-                f"filling    a hole in {pictures[0].name} ({picture.width}×{picture.height}) took {seconds:.1f} s"
-            )
+            facts.append(fill_one())
         except (OSError, ValueError, RuntimeError) as error:
             problems.append(f"a hole could not be filled: {error}")
     return facts, problems
 
 
-def _packages(extra: str) -> tuple[list[str], list[str]]:
+def fill_one() -> str:
+    """Whether a hole can be filled, and in what time."""
+    path = photos()[0]
+    picture = open_image(path)
+    started = time.perf_counter()
+    inpaint(picture, random_mask((picture.height, picture.width)))
+    seconds = time.perf_counter() - started
+    return f"filling    a hole in {path.name} ({picture.width}×{picture.height}) took {seconds:.1f} s"
+
+
+def packages(extra: str) -> tuple[list[str], list[str]]:
     """What the project (or one of its extras) requires: name and version of each, and what is missing or too old."""
     try:
         wanted = [Requirement(line) for line in importlib.metadata.requires("misf-lite") or []]
@@ -67,11 +71,8 @@ def _packages(extra: str) -> tuple[list[str], list[str]]:
         return [], [] if extra else ["misf-lite itself is not installed: run make setup, or pip install -e ."]
     found, problems = [], []
     for requirement in wanted:
-        # An extra's requirements apply with its name and not without it.
-        applies, always = (
-            requirement.marker is None or requirement.marker.evaluate({"extra": name}) for name in (extra, "")
-        )
-        if not applies or (extra and always):
+        marker = requirement.marker  # says which extra asks for it
+        if not (marker.evaluate({"extra": extra}) if marker else not extra):
             continue
         remedy = f"pip install '{requirement.name}{requirement.specifier}'"
         try:
@@ -85,12 +86,9 @@ def _packages(extra: str) -> tuple[list[str], list[str]]:
     return found, problems
 
 
-def _memory(device: torch.device) -> str:
+def memory(device: torch.device) -> str:
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
         return f"{free / 1e9:.1f} of {total / 1e9:.1f} GB free on {torch.cuda.get_device_name(device)}"
-    try:
-        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError):  # Windows has no sysconf
-        return "unknown on this system"
-    return f"{total / 1e9:.0f} GB in all, {torch.get_num_threads()} threads for torch"
+    free, total = psutil.virtual_memory().available, psutil.virtual_memory().total
+    return f"{free / 1e9:.0f} of {total / 1e9:.0f} GB free, {torch.get_num_threads()} threads for torch"

@@ -1,6 +1,7 @@
 """The per-pixel filter, written ⊛ in the paper (MISF, section 3.1): the one operation that all else is made of."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -43,21 +44,20 @@ def filter2d(x: Tensor, kernels: Tensor, *, dilation: int = 1, padding: str = "r
 
 class Filter(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, kernels, dilation, padding):
+    def forward(ctx: Any, x: Tensor, kernels: Tensor, dilation: int, padding: str) -> Tensor:
         ctx.save_for_backward(x, kernels)
         wider = torch.promote_types(x.dtype, kernels.dtype)
         out = torch.zeros_like(x, dtype=torch.promote_types(wider, torch.float32))
-        r = side(kernels) // 2 * dilation
-        ctx.options = dilation, padding, r, out.dtype
+        ctx.options = dilation, padding, side(kernels) // 2 * dilation, out.dtype
         for x_, kernels_, total in blocks(kernels.shape[1], x, kernels, out):
-            window = pad(x_.to(out.dtype), r, padding)
+            window = pad(x_.to(out.dtype), ctx.options[2], padding)
             for kernel, seen in taps(kernels_, window, dilation):
                 total.addcmul_(kernel, seen)
         return out.to(wider)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
         (x, kernels), (dilation, padding, r, dtype) = ctx.saved_tensors, ctx.options
         to_x, to_kernels = torch.empty_like(x), torch.empty_like(kernels)
         for x_, kernels_, g, to_x_, to_kernels_ in blocks(kernels.shape[1], x, kernels, grad, to_x, to_kernels):
@@ -79,8 +79,8 @@ class Filter(torch.autograd.Function):
 def blocks(G: int, *tensors: Tensor) -> Iterator[list[Tensor]]:
     """The tensors, some groups at a time: images as ``(B, g, C/G, H, W)``, kernels as ``(B, g, N*N, H, W)``."""
     grouped = [t if t.dim() == 5 else t.unflatten(1, (G, -1)) for t in tensors]
-    on_cpu = tensors[0].device.type == "cpu" and not torch.compiler.is_compiling()
-    step = max(1, BLOCK * G // max(1, tensors[0].numel())) if on_cpu else G
+    fitting = BLOCK * G // max(1, tensors[0].numel())
+    step = max(1, fitting) if tensors[0].device.type == "cpu" and not torch.compiler.is_compiling() else G
     for start in range(0, G, step):
         yield [t[:, start : start + step] for t in grouped]
 
@@ -106,10 +106,10 @@ def border(window: Tensor, r: int, padding: str) -> list[tuple[Tensor, Tensor]]:
     lines = []
     for axis in (3, 4) if padding == "reflect" else ():
         n = window.shape[axis] - 2 * r
-        turn = max(1, 2 * n - 2)
-        for beyond in (*range(-r, 0), *range(n, n + r)):
-            seen = min(beyond % turn, turn - beyond % turn)
-            lines.append((window.select(axis, r + beyond), window.select(axis, r + seen)))
+        for k in range(1, r + 1):
+            seen = k if k < n else abs((k + n - 1) % max(1, 2 * n - 2) - (n - 1))
+            lines.append((window.select(axis, r - k), window.select(axis, r + seen)))
+            lines.append((window.select(axis, k - r - 1), window.select(axis, -1 - r - seen)))
     return lines
 
 

@@ -43,9 +43,9 @@ class Flow(dict[str, Tensor]):
         return flow
 
 
-Watch = Callable[[str, Tensor], Tensor]
+Watch = Callable[[str, Tensor], Tensor]  # a Flow, or what stands in its place
 
 
 def unwatched(name: str, x: Tensor) -> Tensor:
-    """In the place of a `Flow` where nobody looks: nothing is kept."""
+    """Where nobody looks, nothing is kept."""
     return x

@@ -5,8 +5,7 @@ Nothing here ever resizes unasked: interpolation would decide what is a hole.
 """
 
 import os
-import threading
-import uuid
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
+
+from misf_lite.files import atomic_write, check_target
 
 MAX_PIXELS = 64_000_000  # larger files are refused before they are decoded
 
@@ -33,9 +34,6 @@ _FORMATS: dict[str, tuple[str, tuple[str, ...], dict[str, Any]]] = {
     ".jpg": ("JPEG", ("L", "RGB"), {"quality": 95, "subsampling": 0}),
     ".jpeg": ("JPEG", ("L", "RGB"), {"quality": 95, "subsampling": 0}),
 }
-_LOCK = threading.Lock()
-_reading = 0  # how many threads are reading a file
-_pillows_limit = Image.MAX_IMAGE_PIXELS
 
 
 def open_image(source: Source, *, at_least: int | None = None) -> Image.Image:
@@ -45,14 +43,12 @@ def open_image(source: Source, *, at_least: int | None = None) -> Image.Image:
         source: a path, a PIL image, a numpy array ``(H, W)`` or ``(H, W, C)``, or a tensor ``(H, W)``, ``(C, H, W)`` or
             ``(1, C, H, W)``; C is 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGBA). Arrays are uint8, uint16 (grey only)
             or float in [0, 1], which is rounded to 8 bit.
-        at_least: decode a JPEG file at a half, a quarter or an eighth of its size, as long as the short side keeps this
-            many pixels: a large photograph takes less than half the time. Other sources come at their own size.
+        at_least: a JPEG file may be decoded at a half, a quarter or an eighth of its size, as long as the short side
+            keeps this many pixels: a large photograph takes less than half the time.
 
     Returns:
-        A new image. Palettes are expanded and keep their transparency, 1 bit becomes ``L``, 16-bit grey stays 16-bit
-        (Pillow reads 16-bit colour as 8-bit); CMYK, YCbCr, LAB and HSV become RGB as Pillow converts them. Of its
-        metadata only an ICC profile that still fits stays. Of an animation one frame is used (of a file, the first),
-        with a ``UserWarning``.
+        A new image. Palettes are expanded and keep their transparency; other modes are converted as Pillow does it. Of
+        its metadata only an ICC profile that still fits stays. Of an animation one frame is used, with a warning.
 
     Raises:
         FileNotFoundError, IsADirectoryError: there is no such file.
@@ -66,7 +62,12 @@ def open_image(source: Source, *, at_least: int | None = None) -> Image.Image:
     array = _as_array(source)
     if array.dtype == bool:
         raise TypeError("a bool array is a mask, not an image: swap the two arguments, or pass x.astype('uint8') * 255")
-    return _from_array(array)
+    if array.dtype.kind == "f":
+        array = np.rint(array * 255).astype(np.uint8)
+    if array.dtype != np.uint8 and not (array.dtype == np.uint16 and array.shape[2] == 1):
+        given = f"{array.dtype} with {array.shape[2]} channel(s); x.astype('uint8') if its values are 0..255"
+        raise TypeError(f"an image is uint8, uint16 (grey only) or float in [0, 1], got {given}")
+    return Image.fromarray(array.squeeze(2) if array.shape[2] == 1 else array)
 
 
 def to_tensor(image: Source) -> Tensor:
@@ -80,25 +81,11 @@ def to_tensor(image: Source) -> Tensor:
     return torch.from_numpy(colours).permute(2, 0, 1)[None].expand(1, 3, -1, -1).contiguous()
 
 
-def from_tensor(x: Tensor) -> Image.Image:
-    """A float tensor ``(3, H, W)`` or ``(1, 3, H, W)`` in [0, 1] as an RGB image, rounded to 8 bit.
-
-    Raises ValueError or TypeError for another shape or dtype, NaN, or values outside [0, 1].
-    """
-    if not isinstance(x, Tensor) or not x.is_floating_point():
-        raise TypeError(f"from_tensor expects a float tensor, got {_describe(x)}; an array goes to open_image")
-    if x.shape[:-2] not in ((3,), (1, 3)):
-        raise ValueError(f"from_tensor expects (3, H, W) or (1, 3, H, W), got {_describe(x)}; pass one image, x[:1]")
-    return open_image(x)
-
-
 def open_mask(source: Source) -> Tensor:
     """Read a mask as ``(1, 1, H, W)`` float32 of exact zeros and ones, 1 = hole.
 
-    Args:
-        source: as for ``open_image``; arrays may also be bool, or any integer type with values in 0..255.
-
-    What counts as a hole, pixel by pixel, never by interpolation:
+    ``source`` is as for ``open_image``; arrays may also be bool, or any integer type with values in 0..255. What counts
+    as a hole, pixel by pixel, never by interpolation:
 
     1. A pixel is reduced to one level. In colour the brightest channel decides, so red paint counts; with alpha the
        level is multiplied by it (``max(R, G, B) * alpha / 255``), so what is transparent is known.
@@ -113,15 +100,14 @@ def open_mask(source: Source) -> Tensor:
         array = array.astype(np.uint8)
     if array.dtype.kind not in "bf" and array.dtype not in (np.uint8, np.uint16):
         raise TypeError(f"a mask is bool, uint8, uint16, integers in 0..255 or floats in [0, 1], got {array.dtype}")
-    whole = 1 if array.dtype.kind in "bf" else np.iinfo(array.dtype).max
-    level = array[..., : 3 if array.shape[2] >= 3 else 1].max(axis=2)
+    whole = 1 if array.dtype.kind in "bf" else int(np.iinfo(array.dtype).max)
+    level = array.max(axis=2)
     if array.shape[2] in (2, 4):
-        level = level.astype(float) * array[..., -1] / whole
+        level = array[..., :-1].max(axis=2).astype(float) * array[..., -1] / whole
     if array.dtype.kind == "u" and level.max() == 1:
         whole = 1
     half = 0.5 if array.dtype.kind == "f" else (whole + 1) // 2
     hole = level >= half
-
     between = float(((level > whole / 8) & (level < whole * 7 / 8)).mean())
     if between > 0.05:
         warnings.warn(
@@ -153,7 +139,7 @@ def check_pair(image: Image.Image, mask: Tensor) -> None:
 
 
 def save_image(image: Image.Image, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-    """Write an image whole or not at all: under a temporary name in the same folder, then renamed.
+    """Write an image, whole or not at all.
 
     PNG, TIFF and WebP (written lossless) keep every pixel as it is; JPEG also changes the known ones.
 
@@ -162,37 +148,26 @@ def save_image(image: Image.Image, path: str | os.PathLike[str], *, overwrite: b
         ValueError: an ending that is not known, or a format that cannot hold this image (alpha or 16 bit in JPEG).
         OSError: the folder is missing, not writable or full, or the encoder failed; ``path`` is then as it was.
     """
-    path = check_output(path, overwrite=overwrite)
+    check_output(path, overwrite=overwrite)
     image = open_image(image)
-    name, modes, options = _FORMATS[path.suffix.lower()]
+    ending = Path(path).suffix
+    name, modes, options = _FORMATS[ending.lower()]
     if image.mode not in modes:
-        raise ValueError(f"a {path.suffix} file cannot hold alpha or 16 bit, and this image is {image.mode}; use .png")
-    part = path.with_name(f".{uuid.uuid4().hex}.part")
+        raise ValueError(f"a {ending} file cannot hold alpha or 16 bit, and this image is {image.mode}; use .png")
     try:
-        with part.open("xb") as file:
+        with atomic_write(path, overwrite=overwrite) as file:
             image.save(file, name, icc_profile=image.info.get("icc_profile"), **options)
-        part.replace(path)
     except (OSError, ValueError, KeyError) as error:
         kind = type(error) if isinstance(error, OSError) else OSError
         raise kind(f"{path} could not be written ({error}); check free space and permissions, or try .png") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
-def check_output(path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+def check_output(path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
     """Whether an image could be saved there, to be asked before the work; errors as for `save_image`."""
-    path = Path(path)
-    if path.suffix.lower() not in _FORMATS:
-        raise ValueError(f"{path} ends in {path.suffix!r}, which is not one of {', '.join(_FORMATS)}; use .png")
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder; name a file inside it")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"{path} cannot be written: there is no folder {path.parent}; make it first")
-    if not os.access(path.parent, os.W_OK):
-        raise PermissionError(f"{path} cannot be written: the folder {path.parent.absolute()} is read-only for you")
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists; pass --force (overwrite=True in Python) or choose another name")
-    return path
+    ending = Path(path).suffix
+    if ending.lower() not in _FORMATS:
+        raise ValueError(f"{path} ends in {ending!r}, which is not one of {', '.join(_FORMATS)}; use .png")
+    check_target(path, overwrite=overwrite)
 
 
 def _read(path: Path, at_least: int | None) -> Image.Image:
@@ -202,44 +177,33 @@ def _read(path: Path, at_least: int | None) -> Image.Image:
         raise FileNotFoundError(f"{path} does not exist (working folder: {Path.cwd()}); check the spelling")
     if path.stat().st_size == 0:
         raise ValueError(f"{path} is empty (0 bytes); copy or download it again")
-    with path.open("rb") as file, _without_pillows_limit():
+    with path.open("rb") as file:
         with _blaming(path):
             image = Image.open(file)
         pixels = image.width * image.height
         if pixels > MAX_PIXELS:
-            raise ValueError(
-                f"{path} is {image.width}×{image.height}, {pixels / 1e6:.1f} megapixels, and the limit is "
-                f"{MAX_PIXELS / 1e6:.1f}; shrink it, or raise misf_lite.images.MAX_PIXELS"
-            )
+            raise _too_large(f"{path} ({image.width}×{image.height})", pixels)
         if at_least:
             image.draft(None, (at_least, at_least))
         return _normalise(image, str(path))
 
 
-@contextmanager
-def _without_pillows_limit() -> Iterator[None]:
-    """Pillow's own warning and error make way for ours; its limit is one global, so the last thread puts it back."""
-    global _reading, _pillows_limit
-    with _LOCK:
-        if not _reading:
-            _pillows_limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        _reading += 1
-    try:
-        yield
-    finally:
-        with _LOCK:
-            _reading -= 1
-            if not _reading:
-                Image.MAX_IMAGE_PIXELS = _pillows_limit
+def _too_large(what: str, pixels: int) -> ValueError:
+    return ValueError(
+        f"{what} has {pixels / 1e6:.1f} megapixels, and the limit is {MAX_PIXELS / 1e6:.1f}; shrink it, or raise "
+        f"misf_lite.images.MAX_PIXELS, and PIL.Image.MAX_IMAGE_PIXELS where Pillow refuses it too"
+    )
 
 
 @contextmanager
-def _blaming(name: object) -> Iterator[None]:
+def _blaming(name: str | Path) -> Iterator[None]:
     """Whatever a decoder raises on damaged data, and that is nearly everything, said in one way."""
     try:
         yield
     except MemoryError:
         raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # Pillow's own, larger limit
+        raise _too_large(str(name), int(re.findall(r"\d+", str(error))[0])) from error
     except UnidentifiedImageError as error:
         raise ValueError(f"{name} is not an image that Pillow can read; export it as PNG or JPEG") from error
     except Exception as error:
@@ -258,10 +222,13 @@ def _normalise(image: Image.Image, name: str) -> Image.Image:
             mode = ("L" if grey else "RGB") + ("A" if result.has_transparency_data else "")
             result = result if result.mode == mode else result.convert(mode)
     if image.mode[0] in "IF":  # 16 and 32 bit; numpy knows every byte order
-        array = _as_array(np.asarray(result))
-        if array.dtype.kind != "f" and not 0 <= array.min() <= array.max() <= 65535:
-            raise ValueError(f"{name} holds values in {array.min()}..{array.max()}, expected 0..65535; rescale them")
-        result = _from_array(array if array.dtype.kind == "f" else array.astype(np.uint16))
+        array = np.asarray(result)
+        if array.dtype.kind != "f":
+            low, high = array.min(), array.max()
+            if low < 0 or high > 65535:
+                raise ValueError(f"{name} holds values in {low}..{high}, expected 0..65535; rescale them")
+            array = array.astype(np.uint16)
+        result = open_image(array)
     profile = None if image.mode in ("CMYK", "LAB") else image.info.get("icc_profile")
     result.info = {"icc_profile": profile} if profile else {}
     if frames > 1 and image.format != "MPO":  # an MPO is a camera's JPEG with a preview behind it
@@ -271,45 +238,34 @@ def _normalise(image: Image.Image, name: str) -> Image.Image:
 
 def _as_array(source: object) -> np.ndarray:
     """An array or tensor as ``(H, W, C)`` in native byte order, shape and float values checked."""
+    if not isinstance(source, np.ndarray | Tensor):
+        raise TypeError(f"expected a path, a PIL image, a numpy array or a tensor, got {type(source).__name__}")
+    given = f"{type(source).__name__} {tuple(source.shape)} of {str(source.dtype).removeprefix('torch.')}"
     if isinstance(source, Tensor):
         tensor = source.detach().cpu()
-        array = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
-        array = array[0] if array.ndim == 4 and len(array) == 1 else array
-        array = np.moveaxis(array, 0, -1) if array.ndim == 3 else array
+        array = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()  # which has no bfloat16
+        if array.ndim == 4 and len(array) == 1:
+            array = array[0]
+        if array.ndim == 3:
+            array = np.moveaxis(array, 0, -1)
         expected = "(H, W), (C, H, W) or (1, C, H, W)"
-        advice = "pass one image, channels first: x.permute(2, 0, 1) if they are last"
-    elif isinstance(source, np.ndarray):
-        array = source
-        expected = "(H, W) or (H, W, C)"
-        advice = "pass one image, channels last: x.transpose(1, 2, 0) if they are first"
+        advice = "channels first: x.permute(2, 0, 1) if they are last"
     else:
-        raise TypeError(f"expected a path, a PIL image, a numpy array or a tensor, got {_describe(source)}")
+        array = source.astype(source.dtype.newbyteorder("="), copy=False)
+        expected = "(H, W) or (H, W, C)"
+        advice = "channels last: x.transpose(1, 2, 0) if they are first"
     if array.size == 0:
-        raise ValueError(f"{_describe(source)} has no pixels")
-    array = array[..., None] if array.ndim == 2 else array
+        raise ValueError(f"{given} has no pixels")
+    if array.ndim == 2:
+        array = array[..., None]
     if array.ndim != 3 or array.shape[2] > 4:
-        raise ValueError(f"expected {expected} with C in 1..4, got {_describe(source)}; {advice}")
+        raise ValueError(f"expected {expected} with C in 1..4, got {given}; pass one image, {advice}")
     if array.dtype.kind != "f":
-        return array.astype(array.dtype.newbyteorder("="), copy=False)
+        return array
     low, high = array.min(), array.max()
     if not np.isfinite([low, high]).all():
-        raise ValueError(f"{_describe(source)} holds NaN or infinite values; mend them (np.nan_to_num) first")
+        raise ValueError(f"{given} holds NaN or infinite values; mend them (np.nan_to_num) first")
     if low < -1e-6 or high > 1 + 1e-6:  # rounding noise is forgiven
         advice = "divide by 255 or pass uint8" if high > 1 else "rescale it, (x + 1) / 2 if it is in [-1, 1]"
         raise ValueError(f"float values must lie in [0, 1], got {low:.6g} to {high:.6g}; {advice}")
     return array
-
-
-def _from_array(array: np.ndarray) -> Image.Image:
-    if array.dtype.kind == "f":
-        array = np.rint(array * 255).astype(np.uint8)
-    if array.dtype != np.uint8 and not (array.dtype == np.uint16 and array.shape[2] == 1):
-        given = f"{array.dtype} with {array.shape[2]} channel(s); x.astype('uint8') if its values are 0..255"
-        raise TypeError(f"an image is uint8, uint16 (grey only) or float in [0, 1], got {given}")
-    return Image.fromarray(array[..., 0] if array.shape[2] == 1 else array)
-
-
-def _describe(x: object) -> str:
-    if isinstance(x, np.ndarray | Tensor):
-        return f"{type(x).__name__} {tuple(x.shape)} of {str(x.dtype).removeprefix('torch.')}"
-    return type(x).__name__

@@ -1,9 +1,9 @@
 """From a picture with a hole to a filled picture: any size, PIL in and out."""
 
 import functools
+import itertools
 import math
 import warnings
-from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -47,9 +47,23 @@ def inpaint(image: Source, mask: Source, model: nn.Module | None = None, tile: i
     if not (model is None or isinstance(model, nn.Module)):
         raise TypeError(f"model must be a MISF, got {model!r}: load one with misf_lite.load_pretrained(name)")
     if not hole.any():
-        return picture.copy()
-    filled = fill(model or _default_model(), to_tensor(picture), hole, tile)
-    return _composite(picture, filled, is_hole(hole)[0, 0].numpy())
+        return picture
+    model = _default_model() if model is None else model
+    filled = fill(model, to_tensor(picture), hole, tile)
+
+    # Into the picture's own mode: the N pixels of the hole, and no others.
+    where = is_hole(hole)[0, 0].numpy()
+    pixels = np.array(picture)
+    colour = filled[0].permute(1, 2, 0).numpy()[where]  # (N, 3)
+    if picture.mode in ("L", "LA", "I;16"):
+        colour = colour @ np.array([0.299, 0.587, 0.114], np.float32)  # luma, ITU-R BT.601
+    if picture.mode in ("LA", "RGBA"):
+        colour = np.column_stack([colour, np.ones(len(colour), np.float32)])  # opaque
+    scale = np.iinfo(pixels.dtype).max
+    pixels[where] = (colour * scale).round().clip(0, scale).astype(pixels.dtype)
+    result = Image.fromarray(pixels)
+    result.info = picture.info  # the colour profile, if there is one
+    return result
 
 
 @functools.cache
@@ -78,12 +92,9 @@ def fill(model: nn.Module, image: Tensor, mask: Tensor, tile: int | None = None)
         H, W = image.shape[2:]
         small = (0, max(16 - W, 0), 0, max(16 - H, 0))
         x, m = (F.pad(t, small, mode="replicate") for t in (image, mask))
-        if tile is None and x[0, 0].numel() > WHOLE:
-            tile = TILE
-        if tile is None or tile >= max(x.shape[2:]):
-            output = _run(model, x, m)
-        else:
-            output = _fill_tiles(model, x, m, tile)
+        if tile is None:
+            tile = TILE if H * W > WHOLE else max(H, W)
+        output = _run(model, x, m) if tile >= max(H, W) else _fill_tiles(model, x, m, tile)
         return torch.where(is_hole(mask), output[..., :H, :W], image)
     finally:
         model.train(training)
@@ -99,7 +110,9 @@ def _fill_tiles(model: nn.Module, image: Tensor, mask: Tensor, tile: int) -> Ten
     total = torch.zeros_like(image)
     weights = torch.zeros_like(mask)
     blind = 0
-    windows = [window for window in _windows(*image.shape[2:], tile) if is_hole(mask[..., *window]).any()]
+    H, W = image.shape[2:]
+    tiles = itertools.product(_overlapping(H, tile), _overlapping(W, tile))
+    windows = [window for window in tiles if is_hole(mask[..., *window]).any()]
     for rows, columns in tqdm(windows, desc="tiles", leave=False, disable=None):  # quiet where nobody watches
         x, m = image[..., rows, columns], mask[..., rows, columns]
         blind += bool(is_hole(m).all())
@@ -112,38 +125,17 @@ def _fill_tiles(model: nn.Module, image: Tensor, mask: Tensor, tile: int) -> Ten
             f"use a larger tile, or a smaller picture",
             stacklevel=4,
         )
-    return total / weights.where(weights > 0, torch.ones_like(weights))
+    return total / weights  # 0 / 0 where no tile is: there is no hole either
 
 
-def _windows(H: int, W: int, tile: int) -> Iterator[tuple[slice, slice]]:
-    """Tiles that overlap by at least a quarter and end with the picture."""
-
-    def starts(n: int) -> list[int]:
-        count = 1 + max(0, math.ceil((n - tile) / (0.75 * tile)))
-        return np.linspace(0, max(0, n - tile), count).round().astype(int).tolist()
-
-    for top in starts(H):
-        for left in starts(W):
-            yield slice(top, min(top + tile, H)), slice(left, min(left + tile, W))
+def _overlapping(n: int, tile: int) -> list[slice]:
+    """Tiles along a side of n pixels; they overlap by at least a quarter and end with the picture."""
+    count = 1 + max(0, math.ceil((n - tile) / (0.75 * tile)))
+    starts = np.linspace(0, max(0, n - tile), count).round().astype(int).tolist()
+    return [slice(start, min(start + tile, n)) for start in starts]
 
 
 def _fade(n: int, tile: int) -> Tensor:
     """1 in the middle of a tile, falling towards both ends over a quarter of it."""
     steps = torch.arange(n) + 0.5
     return (torch.minimum(steps, n - steps) / (tile / 4)).clamp(max=1)
-
-
-def _composite(picture: Image.Image, filled: Tensor, hole: np.ndarray) -> Image.Image:
-    """The picture with its hole filled, in the picture's own mode."""
-    pixels = np.array(picture)
-    colour = filled[0].permute(1, 2, 0).numpy()  # (H, W, 3)
-    if picture.mode in ("L", "LA", "I;16"):
-        colour = colour @ np.array([0.299, 0.587, 0.114], np.float32)  # luma, ITU-R BT.601
-    if picture.mode in ("LA", "RGBA"):
-        opaque = np.ones((*hole.shape, 1), np.float32)
-        colour = np.concatenate([colour.reshape(*hole.shape, -1), opaque], 2)
-    scale = np.iinfo(pixels.dtype).max
-    pixels[hole] = (colour[hole] * scale).round().clip(0, scale).astype(pixels.dtype)
-    result = Image.fromarray(pixels)
-    result.info = dict(picture.info)  # the colour profile, if there is one
-    return result

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from misf_lite.classical import smooth_guess
 from misf_lite.filtering import filter2d
-from misf_lite.flow import Flow, Watch, unwatched
+from misf_lite.flow import Watch, unwatched
 from misf_lite.masks import is_hole
 from misf_lite.model import MISF, MISFConfig, as_kernels, check_inputs, conv, identity, into_range, kernel_head
 
@@ -21,6 +21,7 @@ from misf_lite.model import MISF, MISFConfig, as_kernels, check_inputs, conv, id
 class LiteConfig(MISFConfig):
     """As `MISFConfig.lite`, with small kernels that are applied many times, to a smooth guess."""
 
+    composite: bool = True  # always: the picture itself is filtered, and known pixels stay as they are
     kernel_size: tuple[int, int] = (3, 3)
     shared: tuple[bool, bool] = (True, False)
     softmax: tuple[bool, bool] = (True, False)
@@ -33,8 +34,8 @@ class LiteConfig(MISFConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.passes < 1:
-            raise ValueError(f"passes is 1 or more, got {self.passes}")
+        if self.passes < 1 or not self.composite:
+            raise ValueError(f"passes is 1 or more, composite True; got {self.passes} and {self.composite}")
 
 
 class LiteMISF(MISF):
@@ -44,15 +45,15 @@ class LiteMISF(MISF):
 
     def __init__(self, config: LiteConfig | None = None) -> None:
         super().__init__(config or LiteConfig())
-        nn.init.zeros_(self.decoder[-1].weight)
-        nn.init.zeros_(self.decoder[-1].bias)
+        for parameter in self.decoder[-1].parameters():
+            nn.init.zeros_(parameter)
 
     def see(self, known: Tensor, hole: Tensor) -> Tensor:
         return smooth_guess(known, hole.to(known)) if self.config.smooth else known
 
-    def fill(self, decoded: Tensor, K: Tensor | None, seen: Tensor, hole: Tensor, watch: Watch) -> Tensor:
-        picture = seen if K is None else filter_hole(seen, K, hole, self.config, watch)
-        return torch.where(hole, picture + watch("added", decoded), seen)
+    def fill(self, decoded: Tensor, K: Tensor | None, seen: Tensor, hole: Tensor, flow: Watch) -> Tensor:
+        picture = seen if K is None else filter_hole(seen, K, hole, self.config, flow)
+        return torch.where(hole, picture + flow("added", decoded), seen)
 
 
 class ImageFilter(nn.Module):
@@ -69,30 +70,30 @@ class ImageFilter(nn.Module):
         if not config.norm:
             self.to(memory_format=torch.channels_last)
 
-    def forward(self, image: Tensor, mask: Tensor, flow: Flow | None = None) -> Tensor:
+    def forward(self, image: Tensor, mask: Tensor, flow: Watch = unwatched) -> Tensor:
         check_inputs(image, mask)
-        watch = unwatched if flow is None else flow
         (H, W), hole = image.shape[2:], is_hole(mask)
         known = image.masked_fill(hole, 0)
         x = F.pad(torch.cat([known, hole.to(image)], 1), (0, -W % 4, 0, -H % 4), mode="reflect")
-        E3 = watch("E3", self.E3(watch("E2", self.E2(watch("E1", self.E1(x))))))
+        E3 = flow("E3", self.E3(flow("E2", self.E2(flow("E1", self.E1(x))))))
         K = as_kernels(self.heads["K"](E3), 0, self.config)[..., :H, :W]
-        return watch("output", into_range(filter_hole(known, K, hole, self.config, watch)))
+        K = torch.where(hole[:, None], K, identity(K))
+        return flow("output", into_range(filter_hole(known, K, hole, self.config, flow)))
 
 
-def filter_hole(picture: Tensor, K: Tensor, hole: Tensor, config: LiteConfig, watch: Watch) -> Tensor:
-    """Filter the hole ``passes`` times; known pixels stay as they are.
+def filter_hole(picture: Tensor, K: Tensor, hole: Tensor, config: LiteConfig, flow: Watch) -> Tensor:
+    """Filter the hole ``passes`` times.
 
     Equal taps would flatten a smooth guess pass by pass. So each pass gives back what they would take from it: until a
     kernel has something better to say, the guess stays as it is.
     """
-    K = watch("K", torch.where(hole[:, None], K, identity(K)))
+    K = flow("K", K)
     given_back = torch.zeros_like(picture)
     if config.smooth:
         flattened = filter2d(picture, torch.full_like(K, 1 / K.shape[2]))
-        given_back = watch("given_back", (picture - flattened).masked_fill(~hole, 0))
+        given_back = flow("given_back", (picture - flattened).masked_fill(~hole, 0))
     for _ in range(config.passes):
-        picture = torch.where(hole, filter2d(watch("picture", picture), K) + given_back, picture)
+        picture = torch.where(hole, filter2d(flow("picture", picture), K) + given_back, picture)
     return picture
 
 

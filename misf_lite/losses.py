@@ -5,13 +5,21 @@ value per picture: processes with equal shares of a batch average to what a sing
 L1, 0.1 · adversarial, 0.1 · perceptual and 250 · style.)
 """
 
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
+
+from misf_lite.masks import is_hole
+from misf_lite.recipe import Recipe
+
+if TYPE_CHECKING:  # it takes a while to import
+    from accelerate import Accelerator
 
 
 def hole_weighted_l1(output: Tensor, target: Tensor, mask: Tensor, weight: float = 6.0) -> Tensor:
@@ -36,8 +44,7 @@ def _hole_weighted(error: Tensor, mask: Tensor, weight: float) -> Tensor:
 def log_mse(output: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     """Natural logarithm of the mean squared error in the hole: the negative PSNR, up to scale.
 
-    Every picture gains by the same share of its error, easy or hard. A floor of 1e-4 (40 dB) keeps trivial ones from
-    taking over, and gives an empty hole a value, without a gradient.
+    Easy pictures and hard ones count alike. A floor of 1e-4 (40 dB) tames the trivial, and gives an empty hole a value.
     """
     hole = mask.expand_as(output)
     squared = ((output - target) ** 2 * hole).sum((1, 2, 3)) / hole.sum((1, 2, 3)).clamp(min=1)
@@ -45,18 +52,16 @@ def log_mse(output: Tensor, target: Tensor, mask: Tensor) -> Tensor:
 
 
 class Features(nn.Module):
-    """What a frozen network trained on ImageNet sees in a picture, from fine to coarse.
+    """What a frozen network trained on ImageNet sees in a picture of at least 16 × 16, from fine to coarse.
 
     ``"efflite"`` is EfficientNet-Lite0 (Tan & Le 2019), whose weights come with its package: 24, 40 and 112 channels at
     strides 4, 8 and 16. ``"vgg19"`` (Simonyan & Zisserman 2015) is the paper's choice: relu1_1 to relu5_1, that is 64,
-    128, 256, 512 and 512 channels at strides 1, 2, 4, 8 and 16. Nothing is ever downloaded.
-
-    ``features(image)`` takes ``(B, 3, H, W)`` in [0, 1], at least 16 × 16, and returns a list of ``(B, C, h, w)``.
-    The gradient reaches the image; the weights and the batch norm stay as they are.
-
-    Raises:
-        ValueError: an unknown name. ImportError: its packages are missing. FileNotFoundError: VGG19's weights are.
+    128, 256, 512 and 512 channels at strides 1, 2, 4, 8 and 16. Nothing is ever downloaded. Raises ValueError for an
+    unknown name, ImportError and FileNotFoundError where packages or VGG19's weights are missing.
     """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, name: str = "efflite") -> None:
         super().__init__()
@@ -75,7 +80,8 @@ class Features(nn.Module):
         return super().train(False)
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        x, features = (image - self.mean) / self.std, []
+        x = (image - self.mean) / self.std
+        features = []
         for stage in self.stages:
             x = stage(x)
             features.append(x)
@@ -135,22 +141,13 @@ def _gram(x: Tensor) -> Tensor:
 
 
 class PatchDiscriminator(nn.Module):
-    """Tells real patches of 70 × 70 pixels from filled ones (Isola et al. 2017).
+    """Tells real patches of 70 × 70 pixels from filled ones (Isola et al. 2017; spectral norm: Miyato et al. 2018).
 
-    Five convolutions of kernel 4, strides 2, 2, 2, 1, 1, with spectral norm (Miyato et al. 2018). From the last to
-    the first, a field of r outputs needs (r - 1)·stride + 4 inputs: 1 → 4 → 7 → 16 → 34 → 70.
-
-    ``discriminator(image)`` takes ``(B, 3, H, W)`` in [0, 1] and returns logits ``(B, 1, H//8 - 2, W//8 - 2)``, high
-    where the patch looks real.
-
-    Args:
-        width: channels after the first convolution; then 2, 4, 8 times as many.
-
-    Raises:
-        ValueError: a picture of less than 24 × 24 pixels.
+    From the last convolution to the first, a field of r outputs needs (r - 1)·stride + 4 inputs: 1 → 4 → 7 → 16 → 34 →
+    70. Returns logits ``(B, 1, H//8 - 2, W//8 - 2)``, high where a patch looks real; ValueError below 24 × 24 pixels.
     """
 
-    def __init__(self, width: int = 64) -> None:
+    def __init__(self, width: int = 64) -> None:  # channels after the first convolution
         super().__init__()
         channels = [3, width, 2 * width, 4 * width, 8 * width, 1]
         layers: list[nn.Module] = []
@@ -159,11 +156,10 @@ class PatchDiscriminator(nn.Module):
         self.layers = nn.Sequential(*layers[:-1])
 
     def forward(self, image: Tensor) -> Tensor:
-        if min(image.shape[2:]) < 24:
-            raise ValueError(
-                f"the discriminator expects at least 24 × 24 pixels, got {image.shape[2]} × {image.shape[3]}: "
-                "train on larger crops, or without the adversarial loss"
-            )
+        H, W = image.shape[2:]
+        if min(H, W) < 24:
+            advice = "train on larger crops, or without the adversarial loss"
+            raise ValueError(f"the discriminator expects at least 24 × 24 pixels, got {H} × {W}: {advice}")
         return self.layers(2 * image - 1)  # the zeros of the padding are then grey
 
 
@@ -175,3 +171,58 @@ def generator_loss(fake_logits: Tensor) -> Tensor:
 def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
     """-log(probability that real is real) - log(probability that filled is filled). (Goodfellow et al. 2014.)"""
     return F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
+
+
+class Objective:
+    """The losses of a step, each with its weight; and the discriminator's own step, where there is one."""
+
+    def __init__(self, recipe: Recipe, device: torch.device) -> None:
+        self.hole_weight = recipe.hole_weight
+        self.weights = recipe.losses
+        self.parts: dict[str, Any] = {}  # what belongs into a checkpoint
+        looks = self.weights.keys() & {"perceptual", "style"}
+        self.features = Features(recipe.features).to(device) if looks else None
+        if "adversarial" in self.weights:
+            self.discriminator = PatchDiscriminator().to(device)
+            adam = torch.optim.Adam(self.discriminator.parameters(), recipe.discriminator_lr, recipe.betas)
+            self.parts = {"discriminator": self.discriminator, "discriminator_optimiser": adam}
+
+    def prepare(self, accelerator: "Accelerator") -> None:
+        if self.parts:
+            self.judge, self.optimiser = accelerator.prepare(*self.parts.values())
+
+    def __call__(self, output: Tensor, image: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """``loss``, the weighted sum, and each of the losses. The last three see the picture filled."""
+        filled = torch.where(is_hole(mask), output, image)
+        features = [self.features(x) for x in (filled, image)] if self.features else []
+        known: dict[str, Callable[[], Tensor]] = {
+            "l1": lambda: hole_weighted_l1(output, image, mask, self.hole_weight),
+            "mse": lambda: hole_weighted_mse(output, image, mask, self.hole_weight),
+            "log_mse": lambda: log_mse(output, image, mask),
+            "perceptual": lambda: perceptual(*features),
+            "style": lambda: style(*features),
+            "adversarial": lambda: self.judged(filled),
+        }
+        losses = {name: known[name]() for name in self.weights}
+        weighted = (weight * losses[name] for name, weight in self.weights.items())
+        return {"loss": sum(weighted, torch.zeros((), device=output.device)), **losses}
+
+    def judged(self, filled: Tensor) -> Tensor:
+        """The generator's loss."""
+        self.discriminator.requires_grad_(False)  # it learns in its own step
+        loss = generator_loss(self.discriminator(filled))
+        self.discriminator.requires_grad_(True)
+        return loss
+
+    def learn(self, accelerator: "Accelerator", output: Tensor, image: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """The discriminator's step, on pictures that are cut off from the generator."""
+        if not self.parts:
+            return {}
+        filled = torch.where(is_hole(mask), output, image).detach()
+        with accelerator.autocast():
+            real, fake = self.judge(torch.cat([image, filled])).chunk(2)
+            loss = discriminator_loss(real, fake)
+        self.optimiser.zero_grad(set_to_none=True)
+        accelerator.backward(loss)
+        self.optimiser.step()
+        return {"discriminator": loss}

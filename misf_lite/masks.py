@@ -8,12 +8,17 @@ area is exact, whatever the shape, and the same seed gives the same hole at ever
 import math
 import operator
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
+import scipy  # loads scipy.ndimage when it is first used: not every `import misf_lite` should wait 0.1 s for it
 import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from scipy.ndimage import distance_transform_edt
 from torch import Tensor
+
+Floats = NDArray[np.float64]
+Chance = np.random.Generator
 
 BANDS = ((0.0, 0.2), (0.2, 0.4), (0.4, 0.6))  # the paper's three, by the hole's share of the area
 
@@ -24,15 +29,14 @@ def is_hole(mask: Tensor) -> Tensor:
 
 
 def random_mask(
-    size: int | tuple[int, int], band: tuple[float, float] = (0.2, 0.4), kind: str = "strokes", seed: int = 0
+    size: int | Sequence[int], band: tuple[float, float] = (0.2, 0.4), kind: str = "strokes", seed: int = 0
 ) -> Tensor:
     """A random mask, 1 = hole.
 
     Args:
         size: side in pixels, or (height, width).
         band: smallest and largest share of the area that is hole; the share is drawn evenly between them.
-        kind: ``"strokes"`` (a broad brush), ``"box"`` (boxes), ``"blobs"`` (clouds), ``"text"`` (letters),
-            ``"thin"`` (scratches).
+        kind: "strokes" (a broad brush), "box" (boxes), "blobs" (clouds), "text" (letters) or "thin" (scratches).
         seed: the same seed gives the same hole, at any size.
 
     Returns:
@@ -41,37 +45,43 @@ def random_mask(
     Raises:
         ValueError: an unknown kind, a size below 1, or a band that no whole number of pixels can meet.
     """
-    try:
-        H, W = (operator.index(n) for n in (size if isinstance(size, Sequence) else (size, size)))
-        low, high = map(float, band)
-    except (TypeError, ValueError):
-        raise ValueError(f"size must be a side or (height, width), and band two shares; got {size}, {band}") from None
     if kind not in KINDS:
         raise ValueError(f"unknown kind of mask {kind!r}: choose one of {', '.join(KINDS)}")
+    if seed < 0:
+        raise ValueError(f"seed must be 0 or more, got {seed}")
+    try:
+        H, W = (operator.index(n) for n in (size if isinstance(size, Sequence) else (size, size)))
+        low, high = (float(share) for share in band)
+    except (TypeError, ValueError):
+        raise ValueError(f"size must be a side or (height, width), and band two shares; got {size}, {band}") from None
     if H < 1 or W < 1:
         raise ValueError(f"a mask needs at least 1 × 1 pixels, got {H} × {W}")
     if not 0 <= low <= high <= 1:
         raise ValueError(f"band must be two shares with 0 <= low <= high <= 1, got {band}")
-    least, most = math.ceil(low * H * W - 1e-9), math.floor(high * H * W + 1e-9)
+    least = math.ceil(low * H * W - 1e-9)
+    most = math.floor(high * H * W + 1e-9)
     if least > most:
         raise ValueError(f"no whole number of the {H}×{W} pixels lies in the band {band}: widen it")
-    if seed < 0:
-        raise ValueError(f"seed must be 0 or more, got {seed}")
-
     rng = np.random.default_rng(seed)
     share = rng.uniform(low, high)
-    wanted = min(max(round(share * H * W), least), most)
     field = KINDS[kind](rng, H, W, share).ravel()
-    return torch.from_numpy(_first(field, wanted, least, most).reshape(1, 1, H, W))
+    order = np.argsort(field, kind="stable")
+    # Pixels of equal field (an edge of a box) join the hole together where the band allows it.
+    ends = np.flatnonzero(np.diff(field[order], append=np.inf)) + 1
+    ends = ends[(ends >= least) & (ends <= most)]
+    wanted = min(max(round(share * H * W), least), most)
+    count = int(ends[np.abs(ends - wanted).argmin()]) if len(ends) else wanted
+    mask = np.zeros(H * W, np.float32)
+    mask[order[:count]] = 1
+    return torch.from_numpy(mask).view(1, 1, H, W)
 
 
-def fit_mask(mask: np.ndarray, size: int, rng: np.random.Generator) -> Tensor:
+def fit_mask(mask: NDArray[np.bool_], size: int, rng: Chance) -> Tensor:
     """A mask at another size (nearest neighbour), mirrored and turned by quarters at random.
 
     Args:
-        mask: ``(H, W)`` bool, True = hole, such as one of ``open_masks``.
-        size: side of the result in pixels; a mask that is not square is stretched.
-        rng: where chance comes from.
+        mask: ``(H, W)`` bool, True = hole; one that is not square is stretched.
+        size: side of the result in pixels.
 
     Returns:
         ``(1, 1, size, size)`` float32 of zeros and ones, 1 = hole, with at least one of each.
@@ -79,11 +89,10 @@ def fit_mask(mask: np.ndarray, size: int, rng: np.random.Generator) -> Tensor:
     Raises:
         ValueError: a size below 2, or a mask without a hole or without a known pixel.
     """
-    if size < 2 or mask.all() or not mask.any():
-        raise ValueError(
-            f"fit_mask needs a size of 2 or more and both hole and known pixels, got {size}, {mask.mean():.0%} hole"
-        )
-    mask = np.rot90(mask, rng.integers(4))
+    share = mask.mean()
+    if size < 2 or share in (0, 1):
+        raise ValueError(f"fit_mask needs both hole and known pixels and a size from 2, got {share:.0%} hole, {size}")
+    mask = np.rot90(mask, int(rng.integers(4)))
     mask = mask[:, ::-1] if rng.random() < 0.5 else mask
     fitted = np.array(Image.fromarray(mask).resize((size, size), Image.Resampling.NEAREST))
     if fitted.all() or not fitted.any():  # what is thinner than the steps between samples: keep one pixel of it
@@ -93,93 +102,78 @@ def fit_mask(mask: np.ndarray, size: int, rng: np.random.Generator) -> Tensor:
     return torch.from_numpy(fitted.astype(np.float32))[None, None]
 
 
-def _first(field: np.ndarray, wanted: int, least: int, most: int) -> np.ndarray:
-    """Ones for the pixels with the smallest field, as many as wanted."""
-    order = np.argsort(field, kind="stable")
-    # Pixels of equal field (an edge of a box) join together where the band allows it.
-    ends = np.flatnonzero(np.diff(field[order], append=np.inf)) + 1
-    ends = ends[(ends >= least) & (ends <= most)]
-    count = int(ends[np.abs(ends - wanted).argmin()]) if len(ends) else wanted
-    mask = np.zeros(field.size, np.float32)
-    mask[order[:count]] = 1
-    return mask
-
-
-def _grid(H: int, W: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pixel centres in units of the short side, the middle of the picture at (0, 0)."""
-    side = min(H, W)
-    return np.meshgrid((np.arange(H) + 0.5 - H / 2) / side, (np.arange(W) + 0.5 - W / 2) / side, indexing="ij")
-
-
-def _box(rng: np.random.Generator, H: int, W: int, share: float) -> np.ndarray:
+def _box(rng: Chance, H: int, W: int, share: float) -> Floats:
     """One to four boxes that grow together."""
-    y, x = _grid(H, W)
+    side = min(H, W)  # the unit of length; the middle of the picture is at (0, 0)
+    y = (np.arange(H)[:, None] + 0.5 - H / 2) / side
+    x = (np.arange(W) + 0.5 - W / 2) / side
     field = np.full((H, W), np.inf)
     for _ in range(rng.integers(1, 5)):
-        cy, cx = rng.uniform(-0.5, 0.5, 2) * (H / min(H, W), W / min(H, W))
+        cy, cx = rng.uniform(-0.5, 0.5, 2) * (H / side, W / side)
         half_height, half_width = rng.uniform(0.5, 1.5, 2)
         field = np.minimum(field, np.maximum(abs(y - cy) / half_height, abs(x - cx) / half_width))
     return field
 
 
-def _blobs(rng: np.random.Generator, H: int, W: int, share: float) -> np.ndarray:
+def _blobs(rng: Chance, H: int, W: int, share: float) -> Floats:
     """The low ground of a smooth random landscape."""
     cells = int(rng.integers(4, 10))
     landscape = Image.fromarray(rng.standard_normal((cells, cells)).astype(np.float32))
     return np.asarray(landscape.resize((W, H), Image.Resampling.BICUBIC), np.float64)
 
 
-def _text(rng: np.random.Generator, H: int, W: int, share: float) -> np.ndarray:
+def _text(rng: Chance, H: int, W: int, share: float) -> Floats:
     """Lines of letters over the whole picture, made bolder until the area is reached."""
     page = Image.new("L", (256, 256))
-    pen, font = ImageDraw.Draw(page), ImageFont.load_default(size=int(rng.integers(22, 56)))
-    top = -rng.integers(0, 12)
+    pen = ImageDraw.Draw(page)
+    size = int(rng.integers(22, 56))
+    font = ImageFont.load_default(size)
+    top = -float(rng.integers(0, 12))
     while top < 256:
         line = "".join(chr(c) for c in rng.integers(ord("A"), ord("Z") + 1, 24))
-        pen.text((-rng.integers(0, 20), top), line, fill=255, font=font)
-        top += font.size * 1.2
+        pen.text((-int(rng.integers(0, 20)), top), line, fill=255, font=font)
+        top += size * 1.2
     ink = np.asarray(page) > 127
-    # Negative inside a letter, positive outside: the distance to its outline.
-    outline = (distance_transform_edt(~ink) - distance_transform_edt(ink)).astype(np.float32)
-    return np.asarray(Image.fromarray(outline).resize((W, H), Image.Resampling.BICUBIC), np.float64)
+    distance = scipy.ndimage.distance_transform_edt
+    outline = distance(~ink) - distance(ink)  # distance to it, negative inside a letter
+    return np.asarray(Image.fromarray(outline.astype(np.float32)).resize((W, H), Image.Resampling.BICUBIC), np.float64)
 
 
-def _strokes(rng: np.random.Generator, H: int, W: int, share: float) -> np.ndarray:
-    return _brush(rng, H, W, share, widths=(0.08, 0.22), turn=0.9)
-
-
-def _thin(rng: np.random.Generator, H: int, W: int, share: float) -> np.ndarray:
-    return _brush(rng, H, W, share, widths=(0.012, 0.03), turn=0.25)
-
-
-def _brush(
-    rng: np.random.Generator, H: int, W: int, share: float, widths: tuple[float, float], turn: float
-) -> np.ndarray:
+def _brush(rng: Chance, H: int, W: int, share: float, widths: tuple[float, float], turn: float) -> Floats:
     """When a wandering brush first covers each pixel; pixels it never covers follow, the nearest first."""
-    side, steps = min(H, W), []
-    # Strokes overlap: a share s needs -ln(1 - s) of paint, and some to spare.
-    painted, enough = 0.0, -2.5 * math.log(1 - 0.98 * share)
+    side = min(H, W)
+    steps: list[tuple[float, ...]] = []
+    painted = 0.0
+    enough = -2.5 * math.log(1 - 0.98 * share)  # strokes overlap: a share s needs -ln(1 - s) of paint and more
     while not steps or (painted < enough and len(steps) < 20_000):
         width, length = rng.uniform(*widths), rng.uniform(0.06, 0.14)
         y, x = rng.uniform(0, 1, 2) * (H / side, W / side)
         angle = rng.uniform(0, 2 * math.pi)
         for _ in range(rng.integers(4, 12)):
             angle += rng.normal(0, turn)
-            start, (y, x) = (x, y), (y + length * math.sin(angle), x + length * math.cos(angle))
-            steps.append((*start, x, y, width))
+            x1 = x + length * math.cos(angle)
+            y1 = y + length * math.sin(angle)
+            steps.append((x, y, x1, y1, width))
+            x, y = x1, y1
             painted += width * length * side * side / (H * W)
-    never = len(steps)
-    time = Image.new("I", (W, H), never)
+    time = Image.new("I", (W, H), len(steps))
     pen = ImageDraw.Draw(time)
-    for i in reversed(range(never)):  # the earliest is painted last, over the later ones
+    for i in reversed(range(len(steps))):  # the earliest is painted last, over the later ones
         x0, y0, x1, y1, width = (v * side for v in steps[i])
         pen.line((x0, y0, x1, y1), fill=i, width=max(1, round(width)))
-        if width >= 3:  # round ends
-            for x, y in ((x0, y0), (x1, y1)):
-                pen.ellipse((x - width / 2, y - width / 2, x + width / 2, y + width / 2), fill=i)
+        for x, y in ((x0, y0), (x1, y1)) if width >= 3 else ():  # round ends
+            pen.ellipse((x - width / 2, y - width / 2, x + width / 2, y + width / 2), fill=i)
     field = np.asarray(time, np.float64)
-    unpainted = field == never
-    return field + distance_transform_edt(unpainted) if unpainted.any() and not unpainted.all() else field
+    never = field == len(steps)
+    if never.all():
+        return field
+    return field + scipy.ndimage.distance_transform_edt(never)
 
 
-KINDS: dict[str, Callable] = {"strokes": _strokes, "box": _box, "blobs": _blobs, "text": _text, "thin": _thin}
+KINDS: dict[str, Callable[[Chance, int, int, float], Floats]] = {
+    "strokes": partial(_brush, widths=(0.08, 0.22), turn=0.9),
+    "box": _box,
+    "blobs": _blobs,
+    "text": _text,
+    "thin": partial(_brush, widths=(0.012, 0.03), turn=0.25),
+}

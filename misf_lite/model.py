@@ -1,13 +1,11 @@
-"""MISF, the whole model on one page: two branches look at a picture with a hole.
+"""MISF, the whole model on one page (Li et al., CVPR 2022, section 3 and table 1).
 
-SIFB, the semantic and image filtering branch, encodes the picture, filters the features, decodes them, and filters
-what comes out. KPB, the kernel prediction branch, predicts the kernels of both filters::
+Two branches look at a picture with a hole. SIFB, the semantic and image filtering branch, encodes it, filters the
+features, decodes them, and filters what comes out. KPB, the kernel prediction branch, predicts the kernels of both::
 
     KPB   E1 ───→ E2 ───→ E3 ────→ decoder ───→ K           E3 sees [F2, E2]: the interactive link
                        ↗   │ K3                 │
     SIFB  F1 ───→ F2 ───→ F3 ⊛ ──→ decoder ──── ⊛ ──→ Î
-
-(Li et al., CVPR 2022, section 3 and table 1.)
 """
 
 import math
@@ -19,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from misf_lite.filtering import filter2d
-from misf_lite.flow import Flow, Watch, unwatched
+from misf_lite.flow import Watch, unwatched
 from misf_lite.masks import is_hole
 
 
@@ -83,56 +81,58 @@ class MISF(nn.Module):
         self.F2 = conv(w, 2 * w, 4, config, stride=2)
         self.F3 = conv(2 * w, 4 * w, 4, config, stride=2)
         self.decoder = decoder(3, config.blocks[0], 2, config)  # dilation 2 sees past the rim of the hole
-        nn.init.constant_(self.decoder[-1].bias, 0.5)
+        _, bias = self.decoder[-1].parameters()
+        nn.init.constant_(bias, 0.5)
 
         depth = 3 if 0 in config.levels else max(config.levels, default=0)  # KPB goes as deep as kernels are asked for
         self.linked = config.interactive and depth == 3
         self.E1 = conv(3 + 1, w, config.outer_kernel, config) if depth >= 1 else nn.Identity()
         self.E2 = conv(w, 2 * w, 4, config, stride=2) if depth >= 2 else nn.Identity()
-        self.E3 = conv(2 * w * (1 + self.linked), 4 * w, 4, config, stride=2) if depth == 3 else nn.Identity()
+        self.E3 = conv(4 * w if self.linked else 2 * w, 4 * w, 4, config, stride=2) if depth == 3 else nn.Identity()
         self.heads = nn.ModuleDict({f"K{level or ''}": kernel_head(level, config) for level in config.levels})
         if not config.norm:
             self.to(memory_format=torch.channels_last)  # faster for few channels, slower with norms
 
-    def forward(self, image: Tensor, mask: Tensor, flow: Flow | None = None) -> Tensor:
+    def forward(self, image: Tensor, mask: Tensor, flow: Watch = unwatched) -> Tensor:
         check_inputs(image, mask)
-        watch = unwatched if flow is None else flow
         (H, W), hole = image.shape[2:], is_hole(mask)
-        known = image.masked_fill(hole, 0)  # what lies under the hole is never looked at
-        seen = watch("seen", self.see(known, hole))
-        x = torch.cat([seen, hole.to(image)], 1)  # (B, 3 + 1, H, W)
-        x = F.pad(x, (0, -W % 4, 0, -H % 4), mode="reflect")  # two halvings need multiples of 4
-
-        E1 = watch("E1", self.E1(x))  # (B, w, H, W)
-        F1 = self.filter_features(1, watch("F1", self.F1(x)), E1, watch)
-        E2 = watch("E2", self.E2(E1))  # (B, 2w, H/2, W/2)
-        F2 = self.filter_features(2, watch("F2", self.F2(F1)), E2, watch)
-        E3 = watch("E3", self.E3(torch.cat([watch("link", F2), E2], 1) if self.linked else E2))  # (B, 4w, H/4, W/4)
-        F3 = self.filter_features(3, watch("F3", self.F3(F2)), E3, watch)
-
-        decoded = self.decoder(F3)[..., :H, :W]  # (B, 3, H, W), and K (B, G, N², H, W)
+        seen = flow("seen", self.see(image.masked_fill(hole, 0), hole))  # never what lies under the hole
+        E3, F3 = self.encode(torch.cat([seen, hole.to(image)], 1), flow)
+        decoded = self.decoder(self.filter_features(3, F3, E3, flow))[..., :H, :W]  # (B, 3, H, W)
         K = as_kernels(self.heads["K"](E3), 0, self.config)[..., :H, :W] if 0 in self.config.levels else None
-        return watch("output", into_range(self.fill(decoded, K, seen, hole, watch)))
+        if K is not None and self.config.composite:  # known pixels are real, and stay as they are
+            K = torch.where(hole[:, None], K, identity(K))
+        return flow("output", into_range(self.fill(decoded, K, seen, hole, flow)))
+
+    def encode(self, x: Tensor, flow: Watch) -> tuple[Tensor, Tensor]:
+        """Both branches, side by side and linked, from (B, 3 + 1, H, W) to E3 and F3."""
+        x = F.pad(x, (0, -x.shape[3] % 4, 0, -x.shape[2] % 4), mode="reflect")  # two halvings need multiples of 4
+        E1 = flow("E1", self.E1(x))  # (B, w, H, W)
+        F1 = self.filter_features(1, flow("F1", self.F1(x)), E1, flow)
+        E2 = flow("E2", self.E2(E1))  # (B, 2w, H/2, W/2)
+        F2 = self.filter_features(2, flow("F2", self.F2(F1)), E2, flow)
+        del x, E1, F1  # the largest, and no longer needed
+        E3 = flow("E3", self.E3(torch.cat([flow("link", F2), E2], 1) if self.linked else E2))  # (B, 4w, H/4, W/4)
+        return E3, flow("F3", self.F3(F2))
 
     def see(self, known: Tensor, hole: Tensor) -> Tensor:
         return known  # a black hole
 
-    def filter_features(self, level: int, x: Tensor, E: Tensor, watch: Watch) -> Tensor:
+    def filter_features(self, level: int, x: Tensor, E: Tensor, flow: Watch) -> Tensor:
         """Semantic filtering, F̂ = F ⊛ K, at the levels that have it."""
         if level not in self.config.levels:
             return x
-        K = watch(f"K{level}", as_kernels(self.heads[f"K{level}"](E), level, self.config))  # (B, G, N², h, w)
-        return watch(f"F{level}_hat", filter2d(x, K))
+        K = flow(f"K{level}", as_kernels(self.heads[f"K{level}"](E), level, self.config))  # (B, G, N², h, w)
+        return flow(f"F{level}_hat", filter2d(x, K))
 
-    def fill(self, decoded: Tensor, K: Tensor | None, seen: Tensor, hole: Tensor, watch: Watch) -> Tensor:
+    def fill(self, decoded: Tensor, K: Tensor | None, seen: Tensor, hole: Tensor, flow: Watch) -> Tensor:
         """Image-level filtering of what the decoder made of the picture."""
-        picture = watch("decoded", into_range(decoded))
+        picture = flow("decoded", into_range(decoded))
         if K is None:
             return picture
-        if self.config.composite:  # known pixels are real, and stay as they are
+        if self.config.composite:
             picture = torch.where(hole, picture, seen)
-            K = torch.where(hole[:, None], K, identity(K))
-        return filter2d(watch("picture", picture), watch("K", K))
+        return filter2d(flow("picture", picture), flow("K", K))
 
 
 def kernel_head(level: int, config: MISFConfig) -> nn.Module:
@@ -140,11 +140,11 @@ def kernel_head(level: int, config: MISFConfig) -> nn.Module:
     kind, N = min(level, 1), config.kernel_size[min(level, 1)]
     taps = N * N * (1 if config.shared[kind] else config.channels(level))
     head = nn.Conv2d(config.channels(level), taps, 1) if level else decoder(taps, config.blocks[1], 1, config)
-    last = head if level else head[-1]
-    nn.init.zeros_(last.weight)
-    nn.init.zeros_(last.bias)
+    *_, weight, bias = head.parameters()
+    nn.init.zeros_(weight)
+    nn.init.zeros_(bias)
     if not config.softmax[kind]:  # raw kernels start as the identity, softmax ones as the mean
-        nn.init.ones_(last.bias.view(-1, N * N)[:, N * N // 2])
+        nn.init.ones_(bias.view(-1, N * N)[:, N * N // 2])
     return head
 
 
@@ -214,7 +214,7 @@ def into_range(x: Tensor) -> Tensor:
 
 def check_inputs(image: Tensor, mask: Tensor) -> None:
     if image.dim() != 4 or image.shape[1] != 3 or mask.shape != (image.shape[0], 1, *image.shape[2:]):
-        expected = "image (B, 3, H, W) and mask (B, 1, H, W)"
-        raise ValueError(f"the model expects {expected}, got {tuple(image.shape)} and {tuple(mask.shape)}")
+        given = f"got {tuple(image.shape)} and {tuple(mask.shape)}"
+        raise ValueError(f"the model expects image (B, 3, H, W) and mask (B, 1, H, W), {given}")
     if min(image.shape[2:]) < 16:
         raise ValueError(f"the model expects at least 16×16 pixels, got {tuple(image.shape[2:])}: enlarge the image")

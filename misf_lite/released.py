@@ -5,12 +5,14 @@ the nine taps of a semantic kernel only three differ; beyond the border lie zero
 picture into its range. Modules are named as in the checkpoints.
 """
 
+from collections import OrderedDict
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from misf_lite.filtering import filter2d
-from misf_lite.flow import Flow, unwatched
+from misf_lite.flow import Watch, unwatched
 from misf_lite.masks import is_hole
 from misf_lite.model import MISFConfig, check_inputs
 
@@ -42,20 +44,19 @@ class ReleasedMISF(nn.Module):
             nn.Conv2d(64, 3, 7),
         )
 
-    def forward(self, image: Tensor, mask: Tensor, flow: Flow | None = None) -> Tensor:
+    def forward(self, image: Tensor, mask: Tensor, flow: Watch = unwatched) -> Tensor:
         check_inputs(image, mask)
-        watch = unwatched if flow is None else flow
         (H, W), hole = image.shape[2:], is_hole(mask)
         x = torch.cat([image.masked_fill(hole, 0), hole.to(image)], 1)
         x = F.pad(x, (0, -W % 4, 0, -H % 4), mode="reflect")  # two halvings need multiples of 4
 
-        F2 = watch("F2", self.encoder1(watch("F1", self.encoder0(x))))
+        F2 = flow("F2", self.encoder1(flow("F1", self.encoder0(x))))
         K3, K = self.kpn_model(x, F2)
-        F3 = watch("F3", self.encoder2(F2))
-        F3 = watch("F3_hat", filter2d(F3, watch("K3", K3), padding="zeros"))
-        picture = watch("picture", self.decoder(self.middle(F3))[..., :H, :W])
-        filtered = watch("picture_hat", filter2d(picture, watch("K", K[..., :H, :W]), padding="zeros"))
-        return watch("output", (filtered.tanh() + 1) / 2)
+        F3 = flow("F3", self.encoder2(F2))
+        F3 = flow("F3_hat", filter2d(F3, flow("K3", K3), padding="zeros"))
+        picture = flow("picture", self.decoder(self.middle(F3))[..., :H, :W])
+        filtered = flow("picture_hat", filter2d(picture, flow("K", K[..., :H, :W]), padding="zeros"))
+        return flow("output", (filtered.tanh() + 1) / 2)
 
 
 class ReleasedKPB(nn.Module):
@@ -63,15 +64,16 @@ class ReleasedKPB(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv1 = ThreeConvs(4, 64)
-        self.conv2 = ThreeConvs(64, 128)
-        self.conv3 = ThreeConvs(256, 256)
-        self.conv4 = ThreeConvs(256, 512)
-        self.conv7 = ThreeConvs(768, 256)
-        self.conv8 = ThreeConvs(512, 128)
-        self.conv9 = ThreeConvs(192, 64)
+        self.conv1 = three_convs(4, 64)
+        self.conv2 = three_convs(64, 128)
+        self.conv3 = three_convs(256, 256)
+        self.conv4 = three_convs(256, 512)
+        self.conv7 = three_convs(768, 256)
+        self.conv8 = three_convs(512, 128)
+        self.conv9 = three_convs(192, 64)
         self.kernels = nn.Conv2d(256, 64 * 9, 1)
         self.core_img = nn.Conv2d(64, 3 * 9, 1)
+        self.upsample = nn.Upsample(scale_factor=2, mode="bilinear")
         self.conv_final = nn.Conv2d(12, 3, 3)  # in the checkpoints, and never used
 
     def forward(self, x: Tensor, f2: Tensor) -> tuple[Tensor, Tensor]:
@@ -81,21 +83,17 @@ class ReleasedKPB(nn.Module):
         # 64 · 9 numbers for 256 · 9 taps: each serves four in a row, so a kernel has only three different ones.
         k3 = self.kernels(e3).repeat_interleave(4, 1)
         y = self.conv7(torch.cat([e3, self.conv4(e3)], 1))
-        y = self.conv8(torch.cat([e2, upsample(y)], 1))
-        y = self.conv9(torch.cat([e1, upsample(y)], 1))
+        y = self.conv8(torch.cat([e2, self.upsample(y)], 1))
+        y = self.conv9(torch.cat([e1, self.upsample(y)], 1))
         return k3.unflatten(1, (256, 9)), self.core_img(y).unflatten(1, (3, 9))
 
 
-class ThreeConvs(nn.Module):
+def three_convs(c_in: int, c_out: int) -> nn.Sequential:
     """Three 3×3 convolutions, each with its ReLU."""
-
-    def __init__(self, c_in: int, c_out: int) -> None:
-        super().__init__()
-        layers = [(nn.Conv2d(c, c_out, 3, padding=1), nn.ReLU()) for c in (c_in, c_out, c_out)]
-        self.conv1 = nn.Sequential(*(layer for pair in layers for layer in pair))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv1(x)
+    layers: list[nn.Module] = []
+    for c in (c_in, c_out, c_out):
+        layers += [nn.Conv2d(c, c_out, 3, padding=1), nn.ReLU()]
+    return nn.Sequential(OrderedDict(conv1=nn.Sequential(*layers)))
 
 
 class ReleasedResidual(nn.Module):
@@ -115,7 +113,3 @@ class ReleasedResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.conv_block(x)
-
-
-def upsample(x: Tensor) -> Tensor:
-    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)

@@ -23,7 +23,6 @@ from misf_lite.model import MISF, MISFConfig
 from misf_lite.released import ReleasedMISF
 
 Model = TypeVar("Model", bound=nn.Module)
-CONFIGS = {"MISFConfig": MISFConfig, "LiteConfig": LiteConfig}
 
 
 def pretrained() -> list[str]:
@@ -34,8 +33,6 @@ def pretrained() -> list[str]:
 def load_pretrained(name: str = "photos") -> MISF | ImageFilter:
     """A trained model in eval mode on the CPU, from the files that come with the project; no network is used.
 
-    ``"toy"`` is another name for ``"misf"``, the whole model on toy faces.
-
     Raises:
         ValueError: no such weights; the message lists those there are.
     """
@@ -43,11 +40,7 @@ def load_pretrained(name: str = "photos") -> MISF | ImageFilter:
 
 
 def weights_path(name: str) -> Path:
-    """Where weights lie: the path itself, if it has an ending, or the file of a name that came with the project.
-
-    Raises:
-        ValueError: no such name.
-    """
+    """Where the weights of a name lie (``"toy"`` is ``"misf"``), or the path itself, if it has an ending."""
     if Path(name).suffix:
         return Path(name)
     file = "misf" if name == "toy" else name
@@ -72,7 +65,7 @@ def save_weights(model: nn.Module, path: str | os.PathLike[str]) -> None:
     if not isinstance(model, MISF | ImageFilter):
         raise TypeError(f"save_weights writes what load_weights can build, a MISF, got {type(model).__name__}")
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    metadata = {"kind": type(model.config).__name__, "config": json.dumps(asdict(model.config))}
+    metadata = {"config": json.dumps(asdict(model.config))}  # one key: several would be written in any order
     with atomic_write(path, overwrite=True) as file:
         file.write(safetensors.torch.save(state, metadata))
 
@@ -94,11 +87,13 @@ def load_weights(path: str | os.PathLike[str]) -> MISF | ImageFilter:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
     except SafetensorError as error:
         raise ValueError(f"{path} is truncated or not a safetensors file ({error}): copy or train it anew") from error
-    if metadata.get("kind") not in CONFIGS or "config" not in metadata:
-        raise ValueError(f"{path} holds no misf_lite config, or one of another version: train it anew")
+    if "config" not in metadata:
+        raise ValueError(f"{path} holds no misf_lite config: it was not written by misf_lite.save_weights")
     try:
-        fields = json.loads(metadata["config"])
-        config = CONFIGS[metadata["kind"]](**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+        fields: dict[str, Any] = json.loads(metadata["config"])
+        for name, value in fields.items():
+            fields[name] = tuple(value) if isinstance(value, list) else value  # JSON knows no tuples
+        config = LiteConfig(**fields) if "passes" in fields else MISFConfig(**fields)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path} names an architecture that there is not ({error}): train it anew") from error
     with torch.device("meta"):  # nothing takes memory until all fits
@@ -109,11 +104,8 @@ def load_weights(path: str | os.PathLike[str]) -> MISF | ImageFilter:
 def load_released(path: str | os.PathLike[str]) -> ReleasedMISF:
     """The generator that the authors of MISF released, in eval mode on the CPU, from one of their checkpoints.
 
-    The checkpoints (CelebA, Places2, Dunhuang) do not come with this project, and nothing is downloaded: fetch one from
-    the authors' page. ``misf_lite.inpaint(image, mask, misf_lite.load_released(path))`` fills a hole with it.
-
-    Args:
-        path: a PyTorch file that holds the weights under ``"generator"``.
+    ``misf_lite.inpaint(image, mask, misf_lite.load_released(path))`` fills a hole with it. The checkpoints (CelebA,
+    Places2, Dunhuang) do not come with this project, and nothing is downloaded.
 
     Raises:
         FileNotFoundError: no such file.
@@ -122,10 +114,8 @@ def load_released(path: str | os.PathLike[str]) -> ReleasedMISF:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(
-            f"no checkpoint at {path}: download one of the generator's from the page of MISF's authors, and give the "
-            f"path of the file"
-        )
+        advice = "download one of the generator's from the page of MISF's authors, and give the path of the file"
+        raise FileNotFoundError(f"no checkpoint at {path}: {advice}")
     with torch.device("meta"):
         model = ReleasedMISF()
     return _with_weights(model, _generator(path), path, "the released generator")
@@ -133,13 +123,12 @@ def load_released(path: str | os.PathLike[str]) -> ReleasedMISF:
 
 def _with_weights(model: Model, state: Mapping[str, Tensor], path: Path, what: str) -> Model:
     """A model of the meta device with real weights, if all names and shapes fit."""
-    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    given = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    wrong = [f"{name} is missing" for name in expected.keys() - given.keys()]
-    wrong += [f"{name} is not part of it" for name in given.keys() - expected.keys()]
-    for name in expected.keys() & given.keys():
-        if given[name] != expected[name]:
-            wrong.append(f"{name} has shape {given[name]} instead of {expected[name]}")
+    expected = model.state_dict()
+    wrong = [f"{name} is missing" for name in expected.keys() - state.keys()]
+    wrong += [f"{name} is not part of it" for name in state.keys() - expected.keys()]
+    for name in expected.keys() & state.keys():
+        if state[name].shape != expected[name].shape:
+            wrong.append(f"{name} has shape {tuple(state[name].shape)} instead of {tuple(expected[name].shape)}")
     if wrong:
         first = "; ".join(sorted(wrong)[:3]) + f"; and {len(wrong) - 3} more" * (len(wrong) > 3)
         raise ValueError(f"{path} does not hold {what}: {first}")
@@ -154,7 +143,8 @@ def _generator(path: Path) -> dict[str, Tensor]:
         try:
             saved = torch.load(file, map_location="cpu", weights_only=True)
         except Exception as error:  # what is damaged raises anything
-            raise _refusal(path, error) from None  # torch's own error tells how to run what may be malicious
+            reason = _why_refused(path, error)
+            raise ValueError(f"{path} {reason}") from None  # torch's own error tells how to run what may be malicious
     if not isinstance(saved, dict) or "generator" not in saved:
         keys = ", ".join(repr(key) for key in list(saved)[:3]) if isinstance(saved, dict) else type(saved).__name__
         raise ValueError(f"{path} holds no 'generator', but {keys or 'nothing'}: give the generator's checkpoint")
@@ -164,21 +154,16 @@ def _generator(path: Path) -> dict[str, Tensor]:
     return {str(name).removeprefix("module."): tensor for name, tensor in state.items()}
 
 
-def _refusal(path: Path, error: Exception) -> ValueError:
-    """What to say of a file that torch does not load."""
-    if asked := re.search(r"GLOBAL (\S+)", str(error)):
-        return ValueError(
-            f"{path} asks for {asked[1]}, and loading that could run code of whoever made the file: it is refused; "
-            f"take the checkpoint from the authors' own page"
-        )
+def _why_refused(path: Path, error: Exception) -> str:
+    asked = re.search(r"GLOBAL (\S+)", str(error))
+    if asked:
+        danger = "loading that could run code of whoever made the file"
+        return f"asks for {asked[1]}, and {danger}: it is refused; take the checkpoint from the authors' own page"
     try:
         with safe_open(path, "pt"):
-            return ValueError(
-                f"{path} is a safetensors file, not one of the authors' checkpoints: misf_lite.load_weights loads what "
-                f"misf_lite.save_weights wrote"
-            )
+            return "is a safetensors file, not one of the authors' checkpoints: misf_lite.load_weights loads such files"
     except SafetensorError:
-        return ValueError(f"{path} is damaged or not a PyTorch checkpoint: download it anew")
+        return "is damaged or not a PyTorch checkpoint: download it anew"
 
 
 @contextmanager
@@ -191,12 +176,12 @@ def claim(folder: Path) -> Iterator[None]:
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"{folder} is a file: name a folder for checkpoints and weights")
     folder.mkdir(parents=True, exist_ok=True)
+    busy = f"another run is training in {folder} now: wait for it, or choose another folder"
     try:
         with FileLock(folder / ".lock", timeout=0):
             yield
     except Timeout:
-        another = f"another run is training in {folder} now"
-        raise BlockingIOError(f"{another}: wait for it, or choose another folder") from None
+        raise BlockingIOError(busy) from None
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -217,9 +202,8 @@ def save_checkpoint(folder: Path, state: dict[str, Any], keep: int) -> Path:
     except (OSError, RuntimeError) as error:  # torch wraps some of the system's errors
         before = checkpoints(folder)
         good = f"{before[-1].name} is whole, the run goes on from it" if before else "there was no earlier one"
-        reason = str(error).partition("\n")[0]
-        advice = "free some space and start the same command again"
-        raise OSError(f"{path} could not be written ({reason}): {good}; {advice}") from error
+        reason = f"({str(error).partition(chr(10))[0]}): {good}; free some space and start the same command again"
+        raise OSError(f"{path} could not be written {reason}") from error
     for old in checkpoints(folder)[:-keep]:
         old.unlink()
     return path

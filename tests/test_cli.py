@@ -15,6 +15,7 @@ from PIL import Image
 import misf_lite as ml
 from misf_lite import training
 from misf_lite.cli import main
+from misf_lite.lite import LiteConfig
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def folder(tmp_path, monkeypatch):
     hole[10:20, 15:30] = 255
     Image.fromarray(hole).save("mask.png")
     torch.manual_seed(0)
-    ml.save_weights(ml.MISF(ml.MISFConfig.toy(width=2, blocks=1)), "small.safetensors")
+    ml.save_weights(ml.MISF(ml.MISFConfig.toy(width=2, blocks=(1, 1))), "small.safetensors")
     return tmp_path
 
 
@@ -149,9 +150,7 @@ def test_what_the_program_notices_is_a_note_without_a_traceback(folder, capsys):
     assert "misf-lite: note: " in said and "2 frames" in said
 
 
-@pytest.mark.parametrize(
-    "command", [[], ["inpaint"], ["train"], ["evaluate"], ["bench"], ["kernels"], ["demo"], ["student"], ["doctor"]]
-)
+@pytest.mark.parametrize("command", [[], *(["inpaint"], ["train"], ["evaluate"], ["demo"], ["student"], ["doctor"])])
 def test_every_command_explains_itself(capsys, command):
     with pytest.raises(SystemExit) as stop:
         main([*command, "--help"])
@@ -181,7 +180,7 @@ def test_an_installation_with_everything_in_place_is_healthy(capsys):
 
 def test_the_doctor_names_what_is_missing_and_the_remedy(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr("misf_lite.datasets.data_folder", lambda: tmp_path)
-    monkeypatch.setattr("misf_lite.inpainting.data_folder", lambda: tmp_path)
+    monkeypatch.setattr("misf_lite.weights.data_folder", lambda: tmp_path)
     monkeypatch.setenv("MISF_LITE_DEVICE", "meta")
     assert main(["doctor"]) == 1
     said = capsys.readouterr().out
@@ -238,9 +237,8 @@ def test_evaluation_prints_every_band_for_the_weights_and_the_mean_colour(folder
 
 @pytest.fixture
 def tiny_presets(monkeypatch):
-    lite = ml.MISFConfig.lite.__func__
-    tiny = classmethod(lambda cls, **changes: lite(cls, **{"passes": 2} | changes | {"width": 2, "blocks": 1}))
-    monkeypatch.setattr(ml.MISFConfig, "lite", tiny)
+    tiny = {"lite": LiteConfig(width=2, blocks=(1, 1), passes=2), "toy": ml.MISFConfig.toy(width=2, blocks=(1, 1))}
+    monkeypatch.setattr("misf_lite.cli.ARCHITECTURES", {name: lambda c=config: c for name, config in tiny.items()})
 
 
 def teach(*arguments):
@@ -253,23 +251,13 @@ def test_a_few_steps_of_training_write_weights_that_inpaint(folder, tiny_presets
 
 
 def test_own_pictures_and_the_switches_reach_the_training(folder, tiny_presets, capsys):
-    options = [
-        "--set",
-        "semantic=False",
-        "kernel_norm=raw",
-        "dilation=2,1,1,1",
-        "--perceptual",
-        "0.01",
-        "--precision",
-        "bf16",
-        "--seed",
-        "3",
-    ]
-    assert teach("--data", ".", "--masks", ".", *options, "-o", "run") == 0
+    changes = ["--set", "levels=0,", "softmax=False,False", "kernel_size=5,3"]
+    options = ["--perceptual", "0.01", "--precision", "bf16", "--seed", "3"]
+    assert teach("--data", ".", "--masks", ".", *changes, *options, "-o", "run") == 0
     said = capsys.readouterr().out
     assert "pictures in ." in said and "masks in ." in said
     config = ml.load_weights("run/weights.safetensors").config
-    assert (config.semantic, config.kernel_norm[0], config.dilation) == (False, "raw", (2, 1, 1, 1))
+    assert config == LiteConfig((0,), width=2, blocks=(1, 1), passes=2, softmax=(False, False), kernel_size=(5, 3))
 
 
 def test_training_goes_on_from_weights_with_their_architecture(folder, tiny_presets):
@@ -289,8 +277,10 @@ def test_training_goes_on_from_weights_with_their_architecture(folder, tiny_pres
         (["--features", "resnet"], "features must be one of"),
         (["--l1", "0"], "one of them more than 0"),
         (["--set", "width"], "--set takes FIELD=VALUE, got 'width'"),
-        (["--set", "depth=3"], "the fields are semantic, image, interactive"),
-        (["--set", "guess=clever"], "guess must be one of"),
+        (["--set", "depth=3"], "the fields are levels, interactive, composite"),
+        (["--set", "norm=maybe"], "norm takes a value such as False, got 'maybe'"),
+        (["--set", "kernel_size=5"], "kernel_size takes a value such as (3, 3), got '5'"),
+        (["--set", "kernel_size=4,3"], "kernels have odd sides"),
     ],
 )
 def test_what_cannot_be_trained_is_said_in_a_sentence(folder, tiny_presets, capsys, arguments, message):
@@ -299,17 +289,25 @@ def test_what_cannot_be_trained_is_said_in_a_sentence(folder, tiny_presets, caps
 
 
 def test_an_interrupted_training_ends_with_the_status_of_an_interrupt(folder, tiny_presets, monkeypatch):
-    validate = training._Run.validate
+    validate = training.Run.validate
 
     def interrupted(self, held_out):
         validate(self, held_out)
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(training._Run, "validate", interrupted)
+    monkeypatch.setattr(training.Run, "validate", interrupted)
     long = ["--preset", "toy", "--steps", "50", "--every", "1", "-o", "run"]
     assert teach(*long) == 130
-    monkeypatch.setattr(training._Run, "validate", validate)
+    monkeypatch.setattr(training.Run, "validate", validate)
     assert teach(*long) == 0
+
+
+def test_a_typo_in_the_baseline_loses_no_results(folder, capsys):
+    (folder / "r.csv").write_text("precious")
+    evaluate = ["evaluate", "--weights", "small.safetensors", "--size", "32", "--count", "1", "-o", "r.csv", "--force"]
+    assert main([*evaluate, "--baseline", "tela"]) == 1
+    assert "there is no method 'tela' to compare with: small, mean colour" in capsys.readouterr().err
+    assert (folder / "r.csv").read_text() == "precious"
 
 
 def test_the_students_version_of_a_notebook_has_no_solutions_and_replaces_nothing(folder, capsys):

@@ -1,4 +1,4 @@
-"""The bundled photographs, own pictures and masks, CelebA and Places365, and the toy faces."""
+"""One door to pictures: the bundled photographs, own folders, CelebA and Places365, toy faces. And own masks."""
 
 import os
 import pickle
@@ -9,11 +9,10 @@ import sys
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from PIL import Image
 
 from misf_lite import datasets, images, load_photo, photos, toy_faces
-from misf_lite.datasets import SPLITS, attributions, data_folder, open_data, open_masks, open_pictures
+from misf_lite.datasets import SPLITS, attributions, data_folder, open_dataset, open_masks
 
 
 def test_every_photograph_opens_and_has_its_attribution():
@@ -38,14 +37,18 @@ def test_the_paintings_are_in_the_train_split_and_can_be_left_out_of_it():
     paintings = photos(paintings=True)
     assert len(paintings) == 15 and set(paintings) < set(photos("train"))
     assert set(photos("train", paintings=False)) == set(photos("train")) - set(paintings)
-    assert len(open_data("no-paintings", shrink=32, crop=32)[0]) == len(photos("train")) - 15
-    pictures, what, notes = open_pictures("paintings", size=32)
-    assert what == "paintings" and [*pictures.values()] == paintings and "no-paintings" in notes[0]
+    assert len(open_dataset("no-paintings", "train", shrink=32)) == len(photos("train")) - 15
+    pictures = open_dataset("paintings", "test", shrink=32)
+    assert pictures.what == "paintings" and pictures.names == [path.name for path in paintings]
+    assert "no-paintings" in pictures.notes[0]
+    with pytest.raises(ValueError, match="the paintings alone are for measuring"):
+        open_dataset("paintings", "train")
 
 
-def test_an_unknown_split_is_refused_with_the_known_ones():
+@pytest.mark.parametrize("door", [photos, lambda split: open_dataset("photos", split)])
+def test_an_unknown_split_is_refused_with_the_known_ones(door):
     with pytest.raises(ValueError, match="train, val, test"):
-        photos("training")
+        door("training")
 
 
 def test_a_photo_is_loaded_by_name_or_path_at_its_own_or_a_wanted_size():
@@ -77,10 +80,10 @@ def save(path, size=(12, 10), **options):
     return path
 
 
-def read(folder, shrink=64, crop=1):
+def read(folder, shrink=64, split="test"):
     """All pictures of a folder, in the order of their files, and the notes."""
-    learn, held = open_data(str(folder), shrink=shrink, crop=crop)
-    return ([*learn] if len(learn) < 5 else [*learn, *held]), "\n".join(learn.notes)
+    pictures = open_dataset(str(folder), split, shrink=shrink)
+    return [*pictures], "\n".join(pictures.notes)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +140,7 @@ def test_a_large_picture_is_shrunk_to_the_short_side_and_a_small_one_left_as_it_
 def test_a_large_jpeg_looks_as_if_shrunk_from_its_full_size(tmp_path):
     with Image.open(photos("val")[0]) as photo:
         photo.resize((1600, 1200)).save(tmp_path / "large.jpg", quality=95)
-    (picture,), _ = read(tmp_path, shrink=90)
+    (picture,), _ = read(tmp_path, shrink=90, split="train")
     with Image.open(tmp_path / "large.jpg") as image:
         expected = np.asarray(image.resize((120, 90), Image.Resampling.LANCZOS), float)
     assert np.abs(np.asarray(picture) - expected).mean() < 0.5
@@ -149,7 +152,7 @@ def test_folders_inside_are_read_too_in_the_order_of_their_names(tmp_path):
         Image.new("L", (4, 4), grey).save(tmp_path / name)
     pictures, notes = read(tmp_path)
     assert [picture.getpixel((0, 0))[0] for picture in pictures] == [0, 2, 1, 3]
-    assert notes == f"pictures in {tmp_path}: 4, too few to hold some out: all are learnt from and measured"
+    assert notes == ""
 
 
 def test_hidden_files_and_folders_are_passed_over(tmp_path):
@@ -228,7 +231,7 @@ def test_a_large_jpeg_cut_short_is_left_out_though_it_would_be_shrunk(tmp_path):
     save(tmp_path / "good.png")
     cut = save(tmp_path / "cut.jpg", (800, 800))
     cut.write_bytes(cut.read_bytes()[:-20_000])
-    pictures, notes = read(tmp_path, shrink=20)
+    pictures, notes = read(tmp_path, shrink=20, split="train")
     assert len(pictures) == 1 and "cut.jpg is truncated" in notes
 
 
@@ -252,7 +255,7 @@ def test_a_name_that_is_not_unicode_can_be_printed(tmp_path):
 def test_what_is_odd_about_a_picture_that_is_used_is_noted_once(tmp_path, monkeypatch):
     first, second = (Image.new("L", (12, 10), grey) for grey in (40, 80))
     first.save(tmp_path / "moving.gif", save_all=True, append_images=[second])
-    monkeypatch.setattr(datasets, "MEMORY", 0)  # so that it is read again below
+    monkeypatch.setattr(datasets, "MEMORY", 0)  # so that it is read again when it is used
     pictures, notes = read(tmp_path)
     assert pictures[0].getpixel((0, 0)) == (40, 40, 40)
     assert "warnings while reading (1):" in notes and "moving.gif has 2 frames; only frame 1 is used" in notes
@@ -270,7 +273,7 @@ def test_an_unreadable_folder_of_pictures_is_refused_with_the_reasons(tmp_path):
     ("name", "error", "words"),
     [
         ("", ValueError, "holds no picture: put .jpg or .png files there\nfiles that Pillow does not read.*1 .txt"),
-        ("missing", FileNotFoundError, r"missing': choose photos, no-paintings, celeba"),
+        ("missing", FileNotFoundError, r"missing': choose photos, no-paintings, paintings, toy, celeba"),
         ("notes.txt", NotADirectoryError, "notes.txt is a file; name its folder"),
     ],
 )
@@ -280,35 +283,52 @@ def test_a_folder_without_pictures_or_none_at_all_is_refused(tmp_path, name, err
         read(tmp_path / name)
 
 
-def test_a_crop_larger_than_the_pictures_are_shrunk_to_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"crop must be from 1 to shrink.* got 128 and 64"):
-        open_data(str(tmp_path), shrink=64, crop=128)
+def test_a_short_side_of_less_than_a_pixel_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="1 pixel or more, got 0"):
+        read(tmp_path, shrink=0)
 
 
-def test_pictures_smaller_than_the_crop_are_counted(tmp_path):
-    for i, size in enumerate([(40, 32), (32, 100), (31, 100), (3, 3)]):
-        save(tmp_path / f"{i}.png", size)
-    notes = read(tmp_path, shrink=33, crop=32)[1]
-    assert "smaller than the crop of 32 pixels, and so enlarged: 2 of 4 pictures" in notes
+def test_names_and_short_sides_are_those_of_the_pictures_as_they_come(tmp_path):
+    save(tmp_path / "b.png", (40, 32))
+    save(tmp_path / "a b" / "c.png", (10, 20))
+    pictures = open_dataset(str(tmp_path), "test", shrink=16)
+    assert (pictures.names, pictures.short_sides) == (["a b/c.png", "b.png"], [10, 16])
+    assert pictures.what == f"pictures of {tmp_path.name}"
 
 
-def test_pictures_beyond_the_memory_are_kept_as_jpeg_and_look_the_same(tmp_path, monkeypatch):
+def test_pictures_to_learn_from_are_kept_as_jpeg_beyond_the_memory_and_look_the_same(tmp_path, monkeypatch):
     for i in range(4):
         save(tmp_path / f"{i}.jpg", (100, 80), quality=50 + i)
-    kept, _ = read(tmp_path, shrink=20)
+    kept, _ = read(tmp_path, shrink=20, split="train")
     monkeypatch.setattr(datasets, "MEMORY", 2 * 20 * 25 * 3)
-    pictures, notes = read(tmp_path, shrink=20)
+    pictures, notes = read(tmp_path, shrink=20, split="train")
     assert "kept as JPEG" in notes and notes.endswith("2 of 4")
     for packed, picture in zip(pictures, kept, strict=True):
         assert np.abs(np.asarray(packed, int) - np.asarray(picture)).mean() < 4  # noise is the worst for JPEG
     assert [picture.tobytes() for picture in pictures][:2] == [picture.tobytes() for picture in kept][:2]
 
 
+def test_pictures_to_measure_on_are_exact_also_beyond_the_memory(tmp_path, monkeypatch):
+    for i in range(4):
+        save(tmp_path / f"{i}.jpg", (100, 80), quality=50 + i)
+    kept, _ = read(tmp_path, shrink=20)
+    monkeypatch.setattr(datasets, "MEMORY", 2 * 20 * 25 * 3)
+    pictures, notes = read(tmp_path, shrink=20)
+    assert [picture.tobytes() for picture in pictures] == [picture.tobytes() for picture in kept] and not notes
+
+
+def test_what_is_measured_has_the_pixels_of_the_file_resized_once(tmp_path):
+    file = photos("test")[0]
+    pictures = open_dataset("photos", "test", shrink=100)
+    assert pictures.names[0] == file.name and pictures.what == "photographs of the test split" and not pictures.notes
+    assert torch.equal(load_photo(pictures[0], 100), load_photo(file, 100))
+
+
 def test_pictures_can_be_handed_to_another_process(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets, "MEMORY", 12 * 10 * 3)
     for i in range(2):
         save(tmp_path / f"{i}.png")
-    learn, _ = open_data(str(tmp_path), shrink=64, crop=1)
+    learn = open_dataset(str(tmp_path), "train")
     copy = pickle.loads(pickle.dumps(learn))
     assert len(copy) == 2 and copy.notes == learn.notes
     assert [picture.tobytes() for picture in copy] == [picture.tobytes() for picture in learn]
@@ -324,7 +344,7 @@ def numbered(folder, numbers):
 
 def split(folder):
     """The numbers of the pictures that are learnt from, and of those held out."""
-    parts = open_data(str(folder), shrink=1, crop=1)
+    parts = (open_dataset(str(folder), part) for part in ("train", "val"))
     colours = ([picture.getpixel((0, 0)) for picture in part] for part in parts)
     return tuple({256 * red + green for red, green, _ in part} for part in colours)
 
@@ -334,7 +354,7 @@ def test_about_a_tenth_is_held_out_and_not_learnt_from(tmp_path):
     learn, held = split(tmp_path)
     assert 10 <= len(held) <= 30
     assert learn | held == set(range(200)) and not learn & held
-    assert f"pictures in {tmp_path}: {len(learn)} to learn from, {len(held)} held out" in read(tmp_path)[1]
+    assert len(read(tmp_path)[0]) == 200  # to measure on, all of them
 
 
 def test_files_that_are_added_leave_the_others_where_they_are(tmp_path):
@@ -371,15 +391,33 @@ def test_of_five_pictures_one_or_two_are_held_out(tmp_path, start):
 def test_fewer_than_five_serve_for_both(tmp_path, count):
     numbered(tmp_path, range(count))
     assert split(tmp_path) == (set(range(count)), set(range(count)))
-    assert "too few to hold some out" in read(tmp_path)[1]
+    assert all("too few to hold some out" in read(tmp_path, split=part)[1] for part in ("train", "val"))
+    assert not read(tmp_path)[1]
 
 
 def test_the_bundled_photographs_keep_their_own_splits():
-    learn, held = open_data("photos", shrink=64, crop=64)
+    learn, held = (open_dataset("photos", part, shrink=64) for part in ("train", "val"))
     assert [len(learn), len(held)] == [len(photos("train")), len(photos("val"))]
     with Image.open(photos("val")[0]) as first:
         assert held[0].width == round(first.width * 64 / first.height) and held[0].height == 64
-    assert learn.notes[0] == f"pictures in photos: {len(learn)} to learn from, {len(held)} held out"
+
+
+# Toy faces
+
+
+def test_toy_faces_to_learn_from_are_drawn_when_they_are_used_one_for_each_seed():
+    faces = open_dataset("toy", "train", shrink=32)
+    assert len(faces) == 2**31
+    assert torch.equal(load_photo(faces[2**31 - 1]), load_photo(toy_faces(1, 32, seed=2**31 - 1)))
+    assert pickle.loads(pickle.dumps(faces))[5].tobytes() == faces[5].tobytes()
+
+
+@pytest.mark.parametrize(("part", "count", "seed"), [("val", 32, 2**31), ("test", 64, 3 * 2**30)])
+def test_toy_faces_to_measure_on_have_seeds_that_training_never_draws(part, count, seed):
+    faces = open_dataset("toy", part, shrink=40)
+    assert faces.names == [f"face {i:02}" for i in range(count)] and faces.what == "toy faces"
+    for face, drawn in zip(faces, toy_faces(count, 40, seed), strict=True):
+        assert torch.equal(load_photo(face, 40), load_photo(drawn))
 
 
 # CelebA and Places365: small folders of the same layout, read by torchvision itself
@@ -416,22 +454,23 @@ def places365(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("name", "count", "size"), [("celeba", 10, (178, 218)), ("places365", 2, (256, 256))])
 def test_celeba_and_places365_are_read_where_torchvision_puts_them(request, name, count, size):
-    learn, held = open_data(name, root=request.getfixturevalue(name), shrink=300, crop=178)
+    root = request.getfixturevalue(name)
+    learn, held = (open_dataset(name, part, root=root, shrink=300) for part in ("train", "val"))
     assert (len(learn), len(held)) == (count, 64)
     assert learn[0].size == held[0].size == size
-    assert learn.notes == [f"pictures in {name}: {count} to learn from, 64 held out; each is read at each use"]
+    assert learn.what == f"pictures of {name}" and learn.names[0].endswith(".jpg")
+    assert learn.short_sides == [min(size)] * count
 
 
-def test_celeba_pictures_smaller_than_the_crop_are_told(celeba):
-    notes = open_data("celeba", root=celeba, shrink=256, crop=179)[0].notes
-    assert notes[1] == "smaller than the crop of 179 pixels, and so enlarged: all, 178×218 pixels"
+def test_places365_is_measured_on_its_validation_split(places365):
+    assert len(open_dataset("places365", "test", root=places365)) == 70
 
 
 @pytest.mark.parametrize(("name", "calls"), [("CelebA", 1), ("Places365", 2)])
 def test_where_they_are_missing_the_command_that_downloads_them_is_named(tmp_path, monkeypatch, name, calls):
     torchvision = pytest.importorskip("torchvision")
     with pytest.raises(FileNotFoundError, match=f"{name.lower()} is not, or not completely, in .*sets") as caught:
-        open_data(name.lower(), root=tmp_path / "sets", shrink=64, crop=64)
+        open_dataset(name.lower(), "train", root=tmp_path / "sets")
     python, option, code = shlex.split(str(caught.value).splitlines()[-1])
     assert [python, option] == ["python", "-c"]
     made = []
@@ -444,13 +483,13 @@ def test_where_they_are_missing_the_command_that_downloads_them_is_named(tmp_pat
 def test_places365_without_its_pictures_is_missing_too(places365):
     shutil.rmtree(places365 / "data_256_standard")
     with pytest.raises(FileNotFoundError, match="To download it"):
-        open_data("places365", root=places365, shrink=64, crop=64)
+        open_dataset("places365", "train", root=places365)
 
 
 def test_without_torchvision_the_extra_that_brings_it_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "torchvision.datasets", None)
     with pytest.raises(ImportError, match=r"celeba needs torchvision.*pip install 'misf-lite\[training\]'"):
-        open_data("celeba", shrink=64, crop=64)
+        open_dataset("celeba", "train")
 
 
 # Own masks
@@ -463,8 +502,7 @@ def test_masks_are_read_with_white_as_the_hole_at_their_own_sizes(tmp_path):
     masks = open_masks(tmp_path)
     assert len(masks) == 2
     for mask, hole in zip(masks, holes, strict=True):
-        assert mask.dtype == bool
-        np.testing.assert_array_equal(mask, hole)
+        np.testing.assert_array_equal(np.asarray(mask), hole)
     share = (holes[0].mean() + holes[1].mean()) / 2
     assert masks.notes == [f"masks in {tmp_path}: 2, on average {share:.0%} white, which is the hole"]
 
@@ -496,55 +534,3 @@ def test_a_folder_without_a_usable_mask_is_refused(tmp_path):
         open_masks(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"there is no folder .*nowhere"):
         open_masks(tmp_path / "nowhere")
-
-
-# Toy faces
-
-
-def test_toy_faces_are_seeded_and_differ():
-    a, b = toy_faces(8, 32, seed=3), toy_faces(8, 32, seed=3)
-    assert torch.equal(a, b) and a.shape == (8, 3, 32, 32)
-    assert a.min() >= 0 and a.max() <= 1
-    assert not torch.equal(a, toy_faces(8, 32, seed=4))
-    assert (a[:-1] - a[1:]).abs().mean((1, 2, 3)).min() > 0.05
-
-
-def test_a_toy_face_is_the_same_at_every_size():
-    small, large = toy_faces(16, 64, seed=1), toy_faces(16, 256, seed=1)
-    assert (F.avg_pool2d(large, 4) - small).abs().mean() < 0.01
-
-
-def test_toy_faces_are_anti_aliased():
-    # With hard edges a face would hold little more than its dozen of flat colours and a gradient.
-    face = (toy_faces(1, 64, seed=2)[0] * 255).round().flatten(1).T
-    assert len(face.unique(dim=0)) > 500
-
-
-def flat_colours(patch, at_least):
-    colours, counts = (patch * 255).round().flatten(1).T.unique(dim=0, return_counts=True)
-    return {tuple(colour.tolist()) for colour, count in zip(colours, counts, strict=True) if count >= at_least}
-
-
-def test_the_two_eyes_of_a_face_have_the_same_size_and_colours():
-    for face in toy_faces(12, 256, seed=5):
-        rows, columns = torch.where(((face - 0.97).abs() < 1e-4).all(0))  # the white of both eyes
-        middle = (columns.min() + columns.max()) / 2
-        left, right = (columns < middle), (columns > middle)
-        assert 0.7 < left.sum() / right.sum() < 1.4
-        patches = [
-            face[:, rows[side].min() : rows[side].max(), columns[side].min() : columns[side].max()]
-            for side in (left, right)
-        ]
-        assert flat_colours(patches[0], 40) <= flat_colours(patches[1], 1)
-        assert flat_colours(patches[1], 40) <= flat_colours(patches[0], 1)
-
-
-def test_a_seed_that_would_be_taken_for_another_is_refused():
-    with pytest.raises(ValueError, match=r"from 0 to 2\*\*32 - 1"):
-        toy_faces(1, seed=2**32)
-
-
-@pytest.mark.parametrize("arguments", [(0,), (1, 4)])
-def test_no_face_or_too_small_a_face_is_refused(arguments):
-    with pytest.raises(ValueError, match="at least 1 face of at least 8 pixels"):
-        toy_faces(*arguments)

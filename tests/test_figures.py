@@ -1,10 +1,12 @@
-"""Figures: axes in, axes out, the same colours for the same things, numbers where they fit."""
+"""Figures: axes in, axes out; the same colours for the same things, and numbers where they fit."""
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from matplotlib.colors import to_rgb
+from matplotlib.patches import FancyArrowPatch
 
 from misf_lite import figures
 
@@ -61,6 +63,12 @@ def test_pictures_are_drawn_under_their_titles_on_given_or_new_axes():
         assert [ax.images[0].get_array().shape for ax in shown] == [(6, 8, 3), (6, 8)]
 
 
+def test_batches_are_drawn_as_strips_with_their_names_on_the_left():
+    figure = figures.show_strips({"one": torch.rand(4, 3, 6, 8), "two": torch.rand(4, 3, 6, 8)})
+    assert [ax.get_ylabel() for ax in figure.axes] == ["one", "two"]
+    assert [ax.images[0].get_array().shape for ax in figure.axes] == [(6, 4 * 8, 3)] * 2
+
+
 def test_a_marked_pixel_lies_in_the_middle_of_its_frame():
     ax = figures.mark_pixel(figures.new_row(1)[0], row=10, column=20, reach=2, label="a")
     frame = ax.patches[0]
@@ -80,14 +88,40 @@ HISTORY = [{"step": 10 * i, "loss": 1 / i, "psnr_hole": [20 + i, 18 + i, 17 + i]
 @pytest.mark.parametrize("history", [[], HISTORY])
 @pytest.mark.parametrize("kernel", [None, torch.rand(25)])
 def test_a_training_run_is_shown_on_four_labelled_axes(history, kernel):
-    axes = figures.show_training(history, torch.rand(1, 3, 16, 16), kernel)
-    assert figures.show_training(history, torch.rand(1, 3, 16, 16), kernel, axes) is axes
-    loss, decibels, filled, taps = axes
-    assert [list(line.get_ydata()) for line in loss.lines[:1]] == [[line["loss"] for line in history]]
-    assert [line.get_label() for line in decibels.lines[:3]] == [f"hole {b}" for b in BANDS]
+    loss, decibels, filled, taps = figures.show_training(history, torch.rand(1, 3, 16, 16), kernel)
+    assert list(loss.lines[0].get_ydata()) == [line["loss"] for line in history]
+    assert [line.get_label() for line in decibels.lines] == [f"hole {b}" for b in BANDS]
     assert all(ax.get_xlabel() and ax.get_ylabel() and ax.get_title() for ax in (loss, decibels))
     assert filled.get_title() == ("filled after step 30" if history else "filled before training")
-    assert len(numbers(taps)) == (0 if kernel is None else 50)
+    assert len(numbers(taps)) == (0 if kernel is None else 25)
+
+
+def rows(**scores):
+    """A table of results, with one PSNR for each picture of each band."""
+    lines = [
+        {"method": method, "band": band, "picture": f"{picture}.jpg", "hole": 0.2 * band + 0.1, "psnr_hole": value}
+        for method, values in scores.items()
+        for band in range(3)
+        for picture, value in enumerate(values)
+    ]
+    return pd.DataFrame(lines)
+
+
+def test_methods_are_drawn_at_their_distance_from_the_baseline_the_best_on_top():
+    ax = figures.show_differences(rows(ours=[20, 22, 24], better=[21, 24, 24], worse=[19, 21, 23]), "ours")
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["worse", "better"]
+    for bars in ax.containers:
+        points = bars.lines[0]
+        assert list(points.get_xdata()) == pytest.approx([-1, 1])
+        (left, right), *_ = [line.get_segments()[1][:, 0] for line in bars.lines[2]]
+        assert 0 <= left < 1 < right <= 2
+    assert ax.get_xlabel() == "difference to ours in dB, PSNR in the hole"
+
+
+def test_a_method_that_is_far_away_is_named_and_not_drawn():
+    ax = figures.show_differences(rows(ours=[20, 22], near=[21, 22], black=[5, 6]), "ours")
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["near"]
+    assert ax.get_xlabel().endswith("(not shown: black)")
 
 
 def test_where_we_are_colours_the_parts_it_is_given_and_leaves_the_rest_pale():
@@ -97,12 +131,21 @@ def test_where_we_are_colours_the_parts_it_is_given_and_leaves_the_rest_pale():
     assert ink["image\nkernels"].get_weight() == ink["link"].get_weight() == "bold"
     assert ink["semantic\nkernels"].get_weight() == "normal"
     assert ink["$K$"].get_color() == "white" != ink["$K_3$"].get_color()
-    again = figures.new_row(1)[0]
-    assert figures.show_where(figures.PARTS, again) is again
+
+
+def test_an_arrow_is_lit_where_both_of_its_ends_are():
+    def lit(parts):
+        arrows = [patch for patch in figures.show_where(parts).patches if isinstance(patch, FancyArrowPatch)]
+        return sum(arrow.get_linewidth() > 2 for arrow in arrows), len(arrows)
+
+    assert lit([]) == (0, 16)
+    assert lit(["image kernels", "image filter"]) == (1, 16)
+    assert lit(["image kernels", "link"]) == (1, 16)
+    assert lit(figures.PARTS) == (16, 16)
 
 
 def test_a_part_of_misf_that_does_not_exist_is_named_with_those_that_do():
-    with pytest.raises(ValueError, match=r"unknown part 'kernels': choose from input, .*, image kernels"):
+    with pytest.raises(ValueError, match=r"unknown part 'kernels': choose from input, .*, link"):
         figures.show_where(["kernels"])
 
 

@@ -1,5 +1,6 @@
 """filter2d against F.conv2d, F.unfold and numerical derivatives."""
 
+import doctest
 import math
 import shutil
 import sys
@@ -9,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.autograd import gradcheck, gradgradcheck
+from torch.autograd import gradcheck
 
-from misf_lite import filter2d
-from misf_lite.filtering import PADDINGS
+from misf_lite import filter2d, filtering
 
-TORCH_PAD = {"zeros": "constant", "reflect": "reflect", "replicate": "replicate"}
+PADDINGS = ("zeros", "reflect")
+TORCH_PAD = {"zeros": "constant", "reflect": "reflect"}
 
 
 def by_unfold(x, kernels, dilation=1, padding="reflect"):
@@ -81,8 +82,7 @@ def test_a_kernel_larger_than_the_image_is_padded_like_numpy(padding):
     import numpy as np
 
     x, kernels = random_pair(1, 2, 2, 7, 2, 3)
-    mode = {"zeros": "constant", "reflect": "reflect", "replicate": "edge"}[padding]
-    padded = torch.from_numpy(np.pad(x.numpy(), ((0, 0), (0, 0), (6, 6), (6, 6)), mode=mode))
+    padded = torch.from_numpy(np.pad(x.numpy(), ((0, 0), (0, 0), (6, 6), (6, 6)), mode=TORCH_PAD[padding]))
     patches = F.unfold(padded, 7, dilation=2).view(1, 2, 49, 2, 3)
     expected = (patches * kernels).sum(2)
     torch.testing.assert_close(filter2d(x, kernels, dilation=2, padding=padding), expected)
@@ -91,27 +91,20 @@ def test_a_kernel_larger_than_the_image_is_padded_like_numpy(padding):
 @pytest.mark.parametrize("padding", PADDINGS)
 @pytest.mark.parametrize("dilation", [1, 2])
 @pytest.mark.parametrize("G", [1, 2, 4])
-def test_first_and_second_derivatives_are_right(G, dilation, padding):
+def test_derivatives_are_right(G, dilation, padding):
     x, kernels = (t.requires_grad_() for t in random_pair(1, 4, G, 3, 2, 3))
-
-    def f(x, kernels):
-        return filter2d(x, kernels, dilation=dilation, padding=padding)
-
-    assert gradcheck(f, (x, kernels))
-    assert gradgradcheck(f, (x, kernels))
+    assert gradcheck(lambda x, kernels: filter2d(x, kernels, dilation=dilation, padding=padding), (x, kernels))
 
 
-def test_a_third_derivative_exists():
+def test_a_second_derivative_is_refused():
     x, kernels = (t.requires_grad_() for t in random_pair(1, 2, 1, 3, 3, 3))
-    y = filter2d(x, kernels).pow(3).sum()
-    (first,) = torch.autograd.grad(y, kernels, create_graph=True)
-    (second,) = torch.autograd.grad(first.pow(2).sum(), x, create_graph=True)
-    (third,) = torch.autograd.grad(second.pow(2).sum(), kernels)
-    y = by_unfold(x, kernels).pow(3).sum()
-    (first,) = torch.autograd.grad(y, kernels, create_graph=True)
-    (second,) = torch.autograd.grad(first.pow(2).sum(), x, create_graph=True)
-    (expected,) = torch.autograd.grad(second.pow(2).sum(), kernels)
-    torch.testing.assert_close(third, expected)
+    (first,) = torch.autograd.grad(filter2d(x, kernels).pow(3).sum(), kernels, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        first.sum().backward()
+
+
+def test_the_example_in_the_docstring_is_true():
+    assert doctest.testmod(filtering) == (0, 4)
 
 
 @pytest.mark.parametrize(("C", "G"), [(70, 70), (70, 1), (70, 35)])
@@ -205,20 +198,10 @@ def test_only_what_was_given_is_kept_for_backward(x_dtype):
     assert {t.data_ptr() for t in saved} == {x.data_ptr(), kernels.data_ptr()}
 
 
-@pytest.mark.parametrize("shape", [(0, 2, 4, 4), (1, 2, 0, 4), (1, 2, 4, 0)])
-def test_nothing_filtered_is_nothing(shape):
-    B, _, H, W = shape
-    x, kernels = torch.zeros(shape, requires_grad=True), torch.zeros(B, 1, 9, H, W, requires_grad=True)
-    y = filter2d(x, kernels)
-    y.sum().backward()
-    assert y.shape == x.grad.shape == shape and kernels.grad.shape == kernels.shape
-
-
-def test_function_transforms_agree_with_autograd():
-    x, kernels = random_pair(1, 2, 1, 3, 4, 5)
-    got = torch.func.grad(lambda k: filter2d(x, k).pow(2).sum())(kernels)
-    kernels.requires_grad_()
-    torch.testing.assert_close(got, torch.autograd.grad(filter2d(x, kernels).pow(2).sum(), kernels)[0])
+def test_an_empty_batch_gives_an_empty_batch():
+    x, kernels = torch.zeros(0, 2, 4, 4, requires_grad=True), torch.zeros(0, 1, 9, 4, 4, requires_grad=True)
+    filter2d(x, kernels).sum().backward()
+    assert x.grad.shape == x.shape and kernels.grad.shape == kernels.shape
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
@@ -236,12 +219,12 @@ def test_cuda_and_cpu_agree():
     [
         ((3, 8, 8), (1, 1, 9, 8, 8), {}, "expects x"),
         ((1, 3, 8, 8), (1, 9, 8, 8), {}, "expects x"),
-        ((1, 3, 8, 8), (1, 1, 9, 8, 9), {}, "height and width differ"),
-        ((1, 3, 8, 8), (2, 1, 9, 8, 8), {}, "batch"),
-        ((1, 3, 8, 8), (1, 2, 9, 8, 8), {}, "must divide the channels"),
+        ((1, 3, 8, 8), (1, 1, 9, 8, 9), {}, "expects x"),
+        ((1, 3, 8, 8), (2, 1, 9, 8, 8), {}, "expects x"),
+        ((1, 3, 8, 8), (1, 2, 9, 8, 8), {}, "where G divides C"),
         ((1, 3, 8, 8), (1, 1, 4, 8, 8), {}, "N odd"),
         ((1, 3, 8, 8), (1, 1, 8, 8, 8), {}, "N odd"),
-        ((1, 3, 8, 8), (1, 1, 9, 8, 8), {"padding": "circular"}, "padding must be one of"),
+        ((1, 3, 8, 8), (1, 1, 9, 8, 8), {"padding": "circular"}, "padding is 'reflect' or 'zeros'"),
         ((1, 3, 8, 8), (1, 1, 9, 8, 8), {"dilation": 0}, "dilation"),
         ((1, 3, 8, 8), (1, 1, 9, 8, 8), {"dilation": 1.5}, "dilation"),
     ],

@@ -1,8 +1,6 @@
-"""inpaint on any size and mode, and weights that are right or refused."""
+"""inpaint on any size and mode."""
 
 import itertools
-import json
-import warnings
 
 import numpy as np
 import pytest
@@ -10,18 +8,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from safetensors.torch import load_file, save_file
 
 import misf_lite as ml
-from misf_lite.inpainting import fill, pretrained
+from misf_lite.inpainting import _overlapping, fill
 from misf_lite.masks import KINDS
-from misf_lite.metrics import mean_fill, psnr
 
 
 @pytest.fixture(scope="module")
 def model():
     torch.manual_seed(0)
-    model = ml.MISF(ml.MISFConfig.toy(width=2, blocks=1))
+    model = ml.MISF(ml.MISFConfig.toy(width=2, blocks=(1, 1)))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -139,10 +135,8 @@ def test_tiles_agree_with_the_whole_picture_up_to_what_lies_beyond_a_tile():
 
 @pytest.mark.parametrize(("H", "W", "tile"), [(64, 64, 64), (65, 64, 64), (200, 130, 64), (513, 700, 256)])
 def test_tiles_cover_every_pixel_and_overlap_by_a_quarter(H, W, tile):
-    from misf_lite.inpainting import _windows
-
     covered = np.zeros((H, W), int)
-    windows = list(_windows(H, W, tile))
+    windows = list(itertools.product(_overlapping(H, tile), _overlapping(W, tile)))
     for rows, columns in windows:
         covered[rows, columns] += 1
         assert rows.stop <= H and columns.stop <= W and rows.start >= 0 and columns.start >= 0
@@ -216,107 +210,3 @@ def test_a_model_in_training_mode_is_left_in_it(model):
 def test_filling_twice_gives_the_same(model):
     image, mask = noise((50, 60, 3)), some_mask(50, 60)
     assert np.array_equal(np.array(ml.inpaint(image, mask, model)), np.array(ml.inpaint(image, mask, model)))
-
-
-# Weights
-
-
-@pytest.fixture
-def saved(model, tmp_path):
-    ml.save_weights(model, tmp_path / "weights.safetensors")
-    return tmp_path / "weights.safetensors"
-
-
-def test_saved_weights_come_back_with_their_config(model, saved):
-    again = ml.load_weights(saved)
-    assert again.config == model.config and not again.training
-    for name, tensor in model.state_dict().items():
-        assert torch.equal(tensor, again.state_dict()[name])
-    assert [path.name for path in saved.parent.iterdir()] == [saved.name]
-
-
-def test_weights_that_cannot_be_written_leave_the_old_ones(model, saved, monkeypatch):
-    before = saved.read_bytes()
-
-    def full(path, data):
-        with path.open("wb") as file:
-            file.write(data[:50])
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr(type(saved), "write_bytes", full)
-    with pytest.raises(OSError, match="No space left"):
-        ml.save_weights(model, saved)
-    assert saved.read_bytes() == before and len(list(saved.parent.iterdir())) == 1
-
-
-def test_a_missing_file_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no weights at .*nothing\.safetensors"):
-        ml.load_weights(tmp_path / "nothing.safetensors")
-
-
-@pytest.mark.parametrize("kept", [0, 5, 200, -1])
-def test_a_truncated_file_is_refused(saved, kept):
-    saved.write_bytes(saved.read_bytes()[:kept])
-    with pytest.raises(ValueError, match="truncated or not a safetensors file"):
-        ml.load_weights(saved)
-
-
-def test_a_file_of_another_program_is_refused(saved):
-    save_file(load_file(saved), saved)
-    with pytest.raises(ValueError, match="holds no misf_lite config"):
-        ml.load_weights(saved)
-
-
-@pytest.mark.parametrize("change", ["missing", "unexpected", "shape"])
-def test_weights_that_do_not_fit_their_architecture_are_refused(model, saved, change):
-    state = load_file(saved)
-    name = sorted(state)[0]
-    if change == "missing":
-        del state[name]
-    elif change == "unexpected":
-        state["kpb.more"] = torch.zeros(1)
-    else:
-        state[name] = torch.zeros(*state[name].shape, 2)
-    save_file(state, saved, metadata={"config": json.dumps(ml.inpainting.asdict(model.config))})
-    with pytest.raises(ValueError, match="does not fit the architecture"):
-        ml.load_weights(saved)
-
-
-def test_a_config_field_from_another_version_is_refused(model, saved):
-    config = ml.inpainting.asdict(model.config) | {"attention": True}
-    save_file(load_file(saved), saved, metadata={"config": json.dumps(config)})
-    with pytest.raises(ValueError, match=r"does not fit the architecture.*attention"):
-        ml.load_weights(saved)
-
-
-def test_unknown_weights_are_refused_with_the_names_there_are():
-    with pytest.raises(ValueError, match=r"choose one of .*misf.*photos"):
-        ml.load_pretrained("faces")
-
-
-@pytest.mark.parametrize("name", pretrained())
-def test_every_weights_file_loads_within_its_size(name):
-    model = ml.load_pretrained(name)
-    assert not model.training
-    assert (ml.datasets.data_folder() / "weights" / f"{name}.safetensors").stat().st_size <= 15_000_000
-
-
-@pytest.mark.parametrize("name", ["photos", "toy"])
-def test_trained_weights_beat_the_mean_colour_in_the_hole_by_3_db_on_held_out_pictures(name):
-    if name == "photos":
-        images = [ml.load_photo(path, 128) for path in ml.photos("test")[:12]]
-    else:
-        images = ml.toy_faces(12, 64, seed=3 * 2**30).split(1)
-    model, gains = ml.load_pretrained(name), []
-    for i, image in enumerate(images):
-        mask = ml.random_mask(image.shape[2:], ml.masks.BANDS[i % 3], seed=i)
-        with torch.no_grad():
-            gains.append(psnr(model(image, mask), image, mask) - psnr(mean_fill(image, mask), image, mask))
-    assert torch.stack(gains).mean() > 3
-
-
-def test_pretrained_weights_fill_without_any_warning():
-    image = ml.open_image(ml.photos("test")[0]).resize((90, 66))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert ml.inpaint(image, some_mask(66, 90)).size == (90, 66)

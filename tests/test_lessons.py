@@ -24,7 +24,7 @@ def definitions(notebook, *ids):
 
 @pytest.fixture(scope="module")
 def lesson_03():
-    model = ("bricks", "residual", "decoder", "sifb", "kpb", "as-kernels", "note", "misf", "copy")
+    model = ("bricks", "residual", "decoder", "kernel-head", "as-kernels", "note", "misf", "copy")
     return definitions("03_interactive_misf.ipynb", *model)
 
 
@@ -44,33 +44,29 @@ def picture(H, W):
     return image, torch.cat(masks)
 
 
-PAPER = {"width": 4, "blocks": 1}
+PAPER = {"width": 4, "blocks": (1, 1)}
 CONFIGS = {
     "toy": ml.MISFConfig.toy(),
     "toy without the link": ml.MISFConfig.toy(interactive=False),
-    "toy, decoded": ml.MISFConfig.toy(filtered="decoded", blocks=(1, 2)),
-    "toy, other kernels": ml.MISFConfig.toy(kernel_size=(3, 3, 3, 5), kernel_groups=(3, 1, 1, 4), kernel_norm="raw"),
+    "toy, other kernels": ml.MISFConfig.toy(kernel_size=(3, 5), shared=(False, True), softmax=(False, True)),
     "paper, narrow": ml.MISFConfig.paper(**PAPER),
-    "paper, composite": ml.MISFConfig.paper(**PAPER, filtered="composite"),
-    "paper without the link": ml.MISFConfig.paper(**PAPER, interactive=False),
+    "paper, composite": ml.MISFConfig.paper(**PAPER, composite=True),
 }
 
 
 @pytest.mark.parametrize("size", [(64, 64), (33, 50), (21, 16)], ids=lambda size: "{}x{}".format(*size))
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
-def test_the_model_of_lesson_03_is_the_package_s(lesson_03, config, size):
+def test_all_that_passes_through_the_model_of_lesson_03_is_the_package_s(lesson_03, config, size):
     theirs = random_weights(config)
     ours = lesson_03["with_weights_of"](theirs)
-    image, mask = picture(*size)
-    flow = lesson_03["Flow"]()
+    flow, expected = lesson_03["Flow"](), ml.Flow()
     with torch.no_grad():
-        output, expected = ours(image, mask, flow), theirs(image, mask)
-    assert expected.std() > 0.01
-    torch.testing.assert_close(output, expected, rtol=0, atol=2e-5)
-    assert ("link" in flow) == config.interactive
-    trace = theirs.trace(image, mask)
-    torch.testing.assert_close(flow["F3"], trace.before[3], rtol=0, atol=1e-5)
-    torch.testing.assert_close(flow["K3"], trace.kernels[3], rtol=0, atol=1e-5)
+        output = ours(*picture(*size), flow)
+        theirs(*picture(*size), expected)
+    assert torch.equal(output, flow["output"]) and output.std() > 0.01
+    assert list(flow) == list(expected) and ("link" in flow) == config.interactive
+    for name, tensor in expected.items():
+        torch.testing.assert_close(flow[name], tensor, rtol=1e-5, atol=2e-5, msg=name)
 
 
 def test_the_model_of_lesson_03_never_looks_under_the_hole(lesson_03):
@@ -80,12 +76,15 @@ def test_the_model_of_lesson_03_never_looks_under_the_hole(lesson_03):
         assert torch.equal(ours(image, mask), ours(torch.where(mask > 0, 9.0, image), mask))
 
 
-def test_a_swap_of_lesson_03_replaces_what_passes_and_remembers_it(lesson_03):
-    ours = lesson_03["with_weights_of"](random_weights(ml.MISFConfig.toy()))
+def test_a_flow_of_lesson_03_swaps_in_the_package_s_model_what_the_package_s_own_does(lesson_03):
+    model = random_weights(ml.MISFConfig.toy())
     image, mask = picture(24, 28)
+    swaps = {"K3": lesson_03["identity"], "link": torch.zeros_like}
+    whole, cut = lesson_03["Flow"](), lesson_03["Flow"](**swaps)
     with torch.no_grad():
-        whole, cut = lesson_03["Flow"](), lesson_03["Flow"](link=torch.zeros_like)
-        ours(image, mask, whole)
-        ours(image, mask, cut)
-    assert not cut["link"].any() and torch.equal(cut["F3"], whole["F3"])
-    assert not torch.allclose(cut["K3"], whole["K3"]) and not torch.allclose(cut["output"], whole["output"])
+        model(image, mask, whole)
+        model(image, mask, cut)
+    assert not cut["link"].any() and torch.equal(cut["F3"], whole["F3"]) and torch.equal(cut["F3_hat"], cut["F3"])
+    assert not torch.allclose(cut["K"], whole["K"]) and not torch.allclose(cut["output"], whole["output"])
+    packages = ml.Flow.of(model, image, mask, K3=ml.model.identity, link=torch.zeros_like)
+    assert all(torch.equal(packages[name], tensor) for name, tensor in cut.items())

@@ -12,6 +12,7 @@ from torch import nn
 
 from misf_lite.losses import (
     Features,
+    Objective,
     PatchDiscriminator,
     discriminator_loss,
     generator_loss,
@@ -22,6 +23,9 @@ from misf_lite.losses import (
     style,
 )
 from misf_lite.metrics import psnr
+from misf_lite.recipe import LOSSES, Recipe
+
+CPU = torch.device("cpu")
 
 
 def pictures(B=2, H=16, W=18, dtype=torch.float32):
@@ -45,7 +49,7 @@ def test_l1_counts_a_pixel_of_the_hole_six_times_and_every_picture_once():
 def test_the_weight_of_the_hole_can_be_chosen(loss, oracle):
     output, target, mask = pictures()
     assert loss(output, target, mask, 1).item() == pytest.approx(oracle(output, target).item())
-    hole = mask.expand_as(output) > 0
+    hole = mask.expand_as(output).bool()
     only_hole = [oracle(output[i][hole[i]], target[i][hole[i]]).item() for i in range(len(output))]
     assert loss(output, target, mask, 1e6).item() == pytest.approx(sum(only_hole) / len(only_hole), rel=1e-4)
 
@@ -313,3 +317,37 @@ def test_everything_trains_in_bfloat16(efflite):
         loss = generator_loss(discriminator(image)) + perceptual(seen, wanted) + style(seen, wanted)
     loss.backward()
     assert image.grad.isfinite().all() and all((p.grad != 0).any() for p in discriminator.parameters())
+
+
+# All of them together
+
+
+def test_losses_are_added_with_their_weights():
+    objective = Objective(Recipe(l1=2.0, mse=0.5, log_mse=0.1, perceptual=0.5, style=3.0, adversarial=0.25), CPU)
+    losses = objective(*pictures(H=32, W=32))
+    assert list(losses) == ["loss", *LOSSES]
+    parts = sum(objective.weights[name] * losses[name] for name in LOSSES)
+    assert losses["loss"].item() == pytest.approx(parts.item())
+
+
+def test_features_and_discriminator_see_the_picture_filled():
+    objective = Objective(Recipe(l1=0.0, perceptual=1.0, style=1.0), CPU)
+    output, target, mask = pictures(H=32, W=32)
+    wrong_outside = torch.where(mask.bool(), target, output)
+    assert objective(wrong_outside, target, mask)["loss"].item() == pytest.approx(0, abs=1e-6)
+
+
+def test_the_discriminator_and_the_generator_never_receive_each_others_gradients():
+    from accelerate import Accelerator
+
+    objective, accelerator = Objective(Recipe(l1=0.0, adversarial=1.0), CPU), Accelerator(cpu=True)
+    objective.prepare(accelerator)
+    output, target, mask = pictures(H=32, W=32)
+    output.requires_grad_()
+    objective(output, target, mask)["loss"].backward()
+    assert output.grad.abs().sum() > 0
+    assert all(parameter.grad is None for parameter in objective.discriminator.parameters())
+    output.grad = None
+    objective.learn(accelerator, output, target, mask)
+    assert output.grad is None
+    assert all(parameter.grad is not None for parameter in objective.discriminator.parameters())

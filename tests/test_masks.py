@@ -8,10 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from misf_lite import random_mask
-from misf_lite.masks import BANDS, KINDS, fit_mask
+from misf_lite.masks import BANDS, KINDS, fit_mask, is_hole
 
 kinds = st.sampled_from(sorted(KINDS))
 seeds = st.integers(0, 2**32 - 1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_a_pixel_is_hole_from_one_half_on(dtype):
+    mask = torch.tensor([[0.0, 0.25, 0.5, 1.0]], dtype=dtype)
+    assert is_hole(mask).tolist() == [[False, False, True, True]]
 
 
 @settings(max_examples=150, deadline=None)
@@ -144,7 +150,7 @@ def test_a_dot_too_small_to_be_sampled_stays_where_it_was():
 
 
 @pytest.mark.parametrize(
-    ("mask", "size"), [(np.eye(4) > 0, 1), (np.ones((4, 4), bool), 4), (np.zeros((4, 4), bool), 4)]
+    ("mask", "size"), [(np.eye(4, dtype=bool), 1), (np.ones((4, 4), bool), 4), (np.zeros((4, 4), bool), 4)]
 )
 def test_a_size_of_one_pixel_or_a_mask_of_one_kind_is_refused(mask, size):
     with pytest.raises(ValueError, match="both hole and known pixels"):

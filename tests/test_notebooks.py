@@ -1,10 +1,8 @@
-"""Every notebook runs, its solutions pass their checks, its stubs do not, and its helpers say what is wrong."""
+"""Every notebook runs, its solutions pass their checks, and its stubs do not."""
 
 import importlib
 import re
-from importlib.metadata import version
 from pathlib import Path
-from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -12,7 +10,7 @@ import torch
 
 import misf_lite as ml
 from misf_lite.checks import CheckFailed
-from misf_lite.lesson import run_notebook, student_version
+from misf_lite.publish import run_notebook, student_version
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 names = pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
@@ -65,39 +63,3 @@ def test_solutions_pass_and_stubs_fail_with_advice(notebook, capsys):
         exec(solved[exercise].source, scope)
         exec(solved[test].source, scope)
     assert capsys.readouterr().out.count("✓") == len(tests)
-
-
-def test_set_up_twice_does_no_harm_and_tells_the_device(capsys):
-    from misf_lite.lesson import setup
-
-    assert setup() == setup() == ml.device()
-    said = capsys.readouterr().out.splitlines()
-    assert len(said) == 2 and all("device:" in line for line in said)
-
-
-def test_set_up_installs_what_a_lesson_needs_and_keeps_torch_and_numpy(monkeypatch, capsys):
-    from misf_lite import lesson
-
-    asked = []
-    monkeypatch.setattr(lesson.importlib.util, "find_spec", lambda name: None if name == "cv2" else name)
-    monkeypatch.setattr(
-        lesson.subprocess, "run", lambda command: asked.append(command) or SimpleNamespace(returncode=0)
-    )
-    lesson.setup("cv2")
-    (command,) = asked
-    assert command[-3:] == ["opencv-python-headless", f"torch=={version('torch')}", f"numpy=={version('numpy')}"]
-    assert "installing opencv-python-headless …" in capsys.readouterr().out
-
-
-def test_what_pip_cannot_install_is_said(monkeypatch):
-    from misf_lite import lesson
-
-    monkeypatch.setattr(lesson.importlib.util, "find_spec", lambda name: None)
-    monkeypatch.setattr(lesson.subprocess, "run", lambda command: SimpleNamespace(returncode=1))
-    with pytest.raises(RuntimeError, match="pip could not install anywidget, ipywidgets, scikit-image"):
-        lesson.setup("skimage")
-
-
-def test_a_missing_notebook_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="run this from a checkout"):
-        run_notebook(tmp_path / "none.ipynb", tmp_path)

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 import misf_lite as ml
-from misf_lite.figures import show_kernel_field
-from misf_lite.inpainting import find_weights
-from misf_lite.kernels import kernel_statistics
+from experiments.kernels import show_kernel_field
+from misf_lite.recipe import Recipe
 from misf_lite.released import ReleasedMISF
-from misf_lite.training import Recipe, train
+from misf_lite.training import train
+from misf_lite.weights import find_weights
 from misf_lite.widgets import Ablation, FeatureBrowser, KernelExplorer
 
 DATA = Path(__file__).parent / "data" / "released"
@@ -86,7 +86,7 @@ def test_a_turned_picture_gives_the_turned_output_with_turned_weights():
 def test_each_number_of_a_semantic_kernel_serves_four_taps_in_a_row(model):
     heard = []
     hook = model.kpn_model.kernels.register_forward_hook(lambda module, inputs, output: heard.append(output))
-    kernels = model.trace(*picture(24, 40)).kernels[3]
+    kernels = ml.Flow.of(model, *picture(24, 40))["K3"]
     hook.remove()
     numbers = heard[0][0].numpy()
     expected = [[numbers[(9 * c + t) // 4] for t in range(9)] for c in range(256)]
@@ -98,11 +98,11 @@ def test_a_size_that_does_not_divide_by_4_is_mirrored_to_one_that_does(model, si
     (H, W), (image, mask) = size, picture(*size)
     bigger = [(0, 0), (0, 0), (0, -H % 4), (0, -W % 4)]
     mirrored = (torch.from_numpy(np.pad(x, bigger, mode="reflect")) for x in (image, mask))
-    trace, wide = model.trace(image, mask), model.trace(*mirrored)
-    torch.testing.assert_close(trace.decoded, wide.decoded[..., :H, :W])
-    torch.testing.assert_close(trace.kernels[0], wide.kernels[0][..., :H, :W])
+    flow, wide = ml.Flow.of(model, image, mask), ml.Flow.of(model, *mirrored)
+    torch.testing.assert_close(flow["picture"], wide["picture"][..., :H, :W])
+    torch.testing.assert_close(flow["K"], wide["K"][..., :H, :W])
     inner = (..., slice(H - 1), slice(W - 1))  # what lies beyond the border itself is zero
-    torch.testing.assert_close(trace.output[inner], wide.output[inner])
+    torch.testing.assert_close(flow["output"][inner], wide["output"][inner])
 
 
 @settings(max_examples=8, deadline=None)
@@ -113,19 +113,17 @@ def test_any_size_from_16_up_gives_a_picture_of_the_same_size(model, H, W):
     assert output.shape == (1, 3, H, W) and output.min() >= 0 and output.max() <= 1 and output.std() > 0.01
 
 
-def test_a_trace_repeats_both_filterings_and_the_output(model):
+def test_a_flow_repeats_both_filterings_and_the_output(model):
     image, mask = picture(19, 26, B=2)
-    trace = model.trace(image, mask)
-    assert isinstance(trace, ml.Trace) and set(trace.kernels) == set(model.config.levels) == {0, 3}
-    assert trace.kernels[3].shape == (2, 256, 9, 5, 7) and trace.kernels[0].shape == (2, 3, 9, 19, 26)
-    for level in (0, 3):
-        after = ml.filter2d(trace.before[level], trace.kernels[level], padding="zeros")
-        assert torch.equal(after, trace.after[level]) and not torch.equal(after, trace.before[level])
-    assert torch.equal(trace.before[0], trace.decoded)
-    torch.testing.assert_close(trace.output, torch.sigmoid(2 * trace.after[0]))  # the same curve as (tanh + 1) / 2
+    flow = ml.Flow.of(model, image, mask)
+    assert flow["K3"].shape == (2, 256, 9, 5, 7) and flow["K"].shape == (2, 3, 9, 19, 26)
+    assert torch.equal(flow["F3_hat"], ml.filter2d(flow["F3"], flow["K3"], padding="zeros"))
+    assert torch.equal(flow["picture_hat"], ml.filter2d(flow["picture"], flow["K"], padding="zeros"))
+    torch.testing.assert_close(
+        flow["output"], torch.sigmoid(2 * flow["picture_hat"])
+    )  # the same curve as (tanh + 1) / 2
     with torch.no_grad():
-        assert torch.equal(trace.output, model(image, mask))
-    assert torch.equal(trace.composite, trace.output * mask + image * (1 - mask))
+        assert torch.equal(flow["output"], model(image, mask))
 
 
 @torch.no_grad()
@@ -148,7 +146,7 @@ def test_a_mask_is_hole_from_a_half_up(model):
     [
         ((1, 3, 32, 32), (1, 1, 32, 31), "expects image"),
         ((1, 4, 32, 32), (1, 1, 32, 32), "expects image"),
-        ((1, 3, 15, 32), (1, 1, 15, 32), "at least 16 × 16"),
+        ((1, 3, 15, 32), (1, 1, 15, 32), "at least 16×16"),
     ],
 )
 def test_tensors_that_do_not_fit_are_refused(model, image, mask, message):
@@ -169,13 +167,9 @@ def test_inpaint_fills_the_hole_with_what_it_gives(model):
     assert np.array_equal(np.array(ml.inpaint(image, mask, model)), expected)
 
 
-def test_its_kernels_are_measured_and_drawn(model):
+def test_its_kernels_are_drawn(model):
     image, _ = picture(32, 32)
-    statistics = kernel_statistics(model, [image])
     mask = ml.random_mask((32, 32), (0, 0.2), "strokes", 0)
-    kernels = model.trace(image, mask).kernels[0].abs()
-    centre = (kernels[:, :, 4] / kernels.sum(2)).mean().item()  # over one mask and all regions: no kernel is special
-    assert statistics["outside"]["centre_share"] == pytest.approx(centre, abs=0.05)
     assert len(show_kernel_field(model, image, mask).subfigs) == 3
 
 
@@ -187,7 +181,7 @@ def test_the_explorer_shows_sums_over_zeros_beyond_the_border_and_the_last_curve
         C, (h, w) = len(level["channels"]), level["size"]
         kernels = torch.from_numpy(np.frombuffer(level["kernels"], "<f2").astype(np.float32)).view(-1, 9, h, w)
         before = torch.from_numpy(np.frombuffer(level["before"], "<f2").astype(np.float32)).view(1, C, h, w)
-        after = explorer.trace.after[level["number"]][:, level["channels"]]
+        after = explorer.flow["F3_hat" if level["number"] else "picture_hat"][:, level["channels"]]
         sums = ml.filter2d(before, kernels[None, level["group"]], padding=level["padding"])
         assert (sums - after).abs().max() / after.abs().max() < 1 / 255
 
@@ -307,4 +301,4 @@ def test_weights_that_end_in_pth_are_the_authors(path, small):
     torch.save({"generator": small}, path)
     assert isinstance(find_weights(str(path)), ReleasedMISF)
     with pytest.raises(ValueError, match="which is not trained here"):
-        train(ml.MISFConfig.paper(), Recipe.lite(start=str(path), data="toy"), path.with_name("run"))
+        train(ml.MISFConfig.paper(), Recipe(start=str(path), data="toy"), path.with_name("run"))

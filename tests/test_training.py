@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -14,11 +15,14 @@ import torch
 from PIL import Image
 
 from misf_lite import MISF, MISFConfig, load_weights, training
-from misf_lite.checkpoints import checkpoints, claim
+from misf_lite.batches import Batches, open_batches
+from misf_lite.lite import LiteConfig, LiteMISF
 from misf_lite.losses import hole_weighted_l1
-from misf_lite.training import LOOK, LOSSES, Batches, Objective, Recipe, open_batches, train
+from misf_lite.recipe import LOSSES, Recipe
+from misf_lite.training import LOG_EVERY, train
+from misf_lite.weights import checkpoints, claim
 
-CONFIG = MISFConfig.toy(width=2, blocks=1)
+CONFIG = MISFConfig.toy(width=2, blocks=(1, 1))
 RECIPE = Recipe.toy(steps=6, crops=(16, 32), batch=4)
 
 
@@ -26,52 +30,76 @@ def run(folder, recipe=RECIPE, **options):
     return train(CONFIG, recipe, folder, **{"every": 2, "workers": 0} | options)
 
 
+def losses(folder):
+    """From the log of a run, one loss for each validation."""
+    return [json.loads(line)["loss"] for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(autouse=True)
+def two_held_out(monkeypatch):
+    """Two pictures to validate with are enough, except where it is said otherwise."""
+
+    def open_few(*given):
+        batches, held_out, notes = open_batches(*given)
+        return batches, held_out[:2], notes
+
+    monkeypatch.setattr(training, "open_batches", open_few)
+
+
 def assert_same(model, other):
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, other.state_dict()[name]), name
 
 
-# In a process of its own: `steps` steps, every 3 a checkpoint, and if asked it kills itself while it draws a batch, or
-# after a checkpoint was written and before it got its name.
+# In a process of its own, which trains in copies of itself: 20 steps, every 3 a checkpoint. A copy kills itself while
+# it draws a batch, or after a checkpoint was written and before it got its name; the last one of each folder does not.
 KILLED = """
-import os, signal, sys
-import misf_lite.checkpoints, misf_lite.training as training
-from misf_lite import MISFConfig
+import os, signal, sys, traceback
+from misf_lite import MISFConfig, batches, files
+from misf_lite.recipe import Recipe
+from misf_lite.training import train
 
-folder, at = sys.argv[1:]
-def die(): os.kill(os.getpid(), signal.SIGKILL)
-draw = training.Batches.__getitem__
-def drawing(self, step):
-    if at == str(step): die()
-    return draw(self, step)
-training.Batches.__getitem__ = drawing
-if at == "renaming": misf_lite.checkpoints.os.replace = lambda *names: die()
-recipe = training.Recipe.toy(steps=20, crops=(16, 32), batch=2)
-training.train(MISFConfig.toy(width=2, blocks=1), recipe, folder, every=3, workers=0)
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def go(folder, at):
+    draw = batches.Batches.__getitem__
+    batches.Batches.__getitem__ = lambda self, step: die() if at == str(step) else draw(self, step)
+    if at == "renaming":
+        files.os.replace = die
+    recipe = Recipe.toy(steps=20, crops=(16, 32), batch=2)
+    train(MISFConfig.toy(width=2, blocks=(1, 1)), recipe, folder, every=3, workers=0)
+
+for attempt in sys.argv[1:]:
+    child = os.fork()
+    if child == 0:
+        try:
+            go(*attempt.split(","))
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    expected = 0 if attempt.endswith(",never") else signal.SIGKILL
+    assert status == expected, f"{attempt} ended with status {status}"
 """
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is Unix's")
 def test_a_run_killed_five_times_at_random_ends_in_the_weights_of_one_that_was_not(tmp_path):
-    def go(folder, at):
-        command = [sys.executable, "-c", KILLED, tmp_path / folder, str(at)]
-        return subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
-
-    done = go("straight", "never")
-    assert done.returncode == 0, done.stderr
     steps = sorted(random.sample(range(20), 4))
     print("killed at", steps)
-    for at in (*steps[:2], "renaming", *steps[2:]):
-        killed = go("killed", at)
-        assert killed.returncode == -signal.SIGKILL, killed.stderr
-    done = go("killed", "never")
+    moments = [*steps[:2], "renaming", *steps[2:], "never"]
+    attempts = [f"{tmp_path}/straight,never", *(f"{tmp_path}/killed,{at}" for at in moments)]
+    done = subprocess.run([sys.executable, "-c", KILLED, *attempts], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert_same(*(load_weights(tmp_path / folder / "weights.safetensors") for folder in ("straight", "killed")))
+    straight, killed = (load_weights(tmp_path / folder / "weights.safetensors") for folder in ("straight", "killed"))
+    assert_same(straight, killed)
 
 
 def test_an_interrupt_saves_and_returns_and_the_run_goes_on_to_the_same_weights(tmp_path, capsys):
-    recipe = replace(RECIPE, steps=3 * LOOK)
-    straight = run(tmp_path / "straight", recipe, every=LOOK)
+    recipe = replace(RECIPE, steps=3 * LOG_EVERY)
+    straight = run(tmp_path / "straight", recipe, every=LOG_EVERY)
     seen = []
 
     def interrupt(progress):
@@ -79,11 +107,11 @@ def test_an_interrupt_saves_and_returns_and_the_run_goes_on_to_the_same_weights(
         if len(seen) == 1:
             signal.raise_signal(signal.SIGINT)
 
-    returned = run(tmp_path / "stopped", recipe, every=LOOK, watch=interrupt)
+    returned = run(tmp_path / "stopped", recipe, every=LOG_EVERY, watch=interrupt)
     assert isinstance(returned, MISF) and not (tmp_path / "stopped" / "weights.safetensors").exists()
     assert "interrupted after step 20; it is saved" in capsys.readouterr().out
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    assert_same(straight, run(tmp_path / "stopped", recipe, every=LOOK))
+    assert_same(straight, run(tmp_path / "stopped", recipe, every=LOG_EVERY))
 
 
 def test_a_second_interrupt_does_not_wait(tmp_path):
@@ -95,22 +123,37 @@ def test_a_second_interrupt_does_not_wait(tmp_path):
         run(tmp_path, watch=interrupt)
 
 
-def test_two_processes_learn_what_one_learns(tmp_path):
+def test_a_run_beside_the_main_thread_learns_the_same_without_catching_interrupts(tmp_path):
+    with ThreadPoolExecutor(1) as pool:
+        model = pool.submit(run, tmp_path / "thread").result()
+    assert_same(model, run(tmp_path / "main"))
+
+
+# One of several processes.
+SHARING = """
+import sys
+from misf_lite import MISFConfig
+from misf_lite.recipe import Recipe
+from misf_lite.training import train
+
+recipe = Recipe.toy(crops=(32, 64), batch=8, adversarial=0.1, steps=8)
+train(MISFConfig.toy(), recipe, sys.argv[1], every=2, workers=0)
+"""
+
+
+def test_two_processes_learn_what_one_learns(tmp_path, capsys):
     """To 0.1 %: floats are added in another order, and the discriminator makes more of it."""
-    losses = []
-    for processes in (1, 2):
-        folder = tmp_path / str(processes)
-        launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "--no-python"]
-        launch += [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "-m", "misf_lite", "train"]
-        recipe = ["--preset", "toy", "--crops", "32", "64", "--batch", "8", "--adversarial", "0.1"]
-        recipe += ["--steps", "8", "--every", "2", "--workers", "0"]
-        quiet = os.environ | {"OMP_NUM_THREADS": "1", "MISF_LITE_DEVICE": "cpu"}
-        command = [sys.executable, *launch, *recipe, "-o", str(folder)]
-        done = subprocess.run(command, capture_output=True, text=True, env=quiet)
-        assert done.returncode == 0, done.stderr
-        assert ("in 2 processes" in done.stdout) == (processes == 2)
-        losses.append([json.loads(line)["loss"] for line in (folder / "log.jsonl").read_text().splitlines()])
-    assert len(losses[0]) == 4 and losses[0] == pytest.approx(losses[1], rel=1e-3)
+    (tmp_path / "sharing.py").write_text(SHARING)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*launch, str(tmp_path / "sharing.py"), str(tmp_path / "two")]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"MISF_LITE_DEVICE": "cpu"})
+    assert done.returncode == 0, done.stderr
+    assert "in 2 processes" in done.stdout
+    recipe = Recipe.toy(crops=(32, 64), batch=8, adversarial=0.1, steps=8)
+    train(MISFConfig.toy(), recipe, tmp_path / "one", every=2, workers=0)
+    assert "in 2 processes" not in capsys.readouterr().out
+    one, two = (losses(tmp_path / folder) for folder in ("one", "two"))
+    assert len(one) == 4 and one == pytest.approx(two, rel=1e-3)
 
 
 def test_a_run_leaves_weights_that_load_and_a_log(tmp_path):
@@ -125,6 +168,13 @@ def test_a_run_leaves_weights_that_load_and_a_log(tmp_path):
 def test_a_run_may_be_short(tmp_path, steps):
     run(tmp_path, Recipe.toy(steps=steps, crops=(16,), batch=1), every=20)
     assert (tmp_path / "weights.safetensors").exists()
+
+
+def test_the_network_for_photographs_trains_on_photographs(tmp_path):
+    config = LiteConfig.lite(width=2, blocks=(1, 1))
+    model = train(config, Recipe(steps=2, batch=2, crops=(32,)), tmp_path, every=2, workers=0)
+    assert isinstance(model, LiteMISF) and model.config == config
+    assert_same(model, load_weights(tmp_path / "weights.safetensors"))
 
 
 def test_a_complete_run_is_not_trained_further(tmp_path):
@@ -142,9 +192,9 @@ def test_whoever_watches_sees_the_history_and_the_averaged_model(tmp_path):
 
 
 def test_a_person_is_told_the_device_the_reason_the_time_and_the_scores(tmp_path, capsys):
-    run(tmp_path, replace(RECIPE, steps=2 * LOOK), every=2 * LOOK)
+    run(tmp_path, replace(RECIPE, steps=2 * LOG_EVERY), every=2 * LOG_EVERY)
     told = capsys.readouterr().out
-    assert "training on cpu, because" in told and "minutes to go" in told
+    assert "training on cpu, because" in told and "pictures in toy: 2,147,483,648 to learn from, 32 held out" in told
     assert "images/s" in told and "PSNR in holes" in told and "weights.safetensors" in told
 
 
@@ -164,10 +214,10 @@ def test_the_last_checkpoints_are_kept(tmp_path):
 
 
 def test_training_lowers_the_loss(tmp_path):
-    recipe = Recipe.toy(steps=120, crops=(16,), batch=8)
-    trained = run(tmp_path, recipe, every=20)
+    recipe = Recipe.toy(steps=60, crops=(16,), batch=8)
+    trained = run(tmp_path, recipe, every=60)
     torch.manual_seed(0)
-    image, mask = Batches(replace(recipe, seed=1, steps=1000), None)[999]
+    image, mask = open_batches(replace(recipe, seed=1, steps=1000))[0][999]
     with torch.no_grad():
         before, after = (hole_weighted_l1(m(image, mask), image, mask) for m in (MISF(CONFIG), trained))
     assert after < 0.9 * before
@@ -183,44 +233,17 @@ def test_each_loss_can_be_used_alone(tmp_path, loss):
     assert any(not torch.equal(a, b) for a, b in zip(first.parameters(), model.parameters(), strict=True))
 
 
-def test_losses_are_added_with_their_weights(tmp_path):
-    run(tmp_path, Recipe.toy(steps=1, crops=(32,), batch=2, l1=2.0, perceptual=0.5, style=3.0, adversarial=0.25))
-    line = json.loads((tmp_path / "log.jsonl").read_text())
-    parts = 2 * line["l1"] + 0.5 * line["perceptual"] + 3 * line["style"] + 0.25 * line["adversarial"]
-    assert line["loss"] == pytest.approx(parts, abs=1e-4)
-
-
-def test_the_discriminator_and_the_generator_never_receive_each_others_gradients():
-    from accelerate import Accelerator
-
-    recipe = Recipe.toy(crops=(32,), batch=2, l1=0.0, adversarial=1.0)
-    objective = Objective(recipe, torch.device("cpu"))
-    accelerator = Accelerator(cpu=True)
-    objective.prepare(accelerator)
-    image, mask = Batches(recipe, None)[0]
-    output = torch.full_like(image, 0.5, requires_grad=True)
-    objective(output, image, mask)["loss"].backward()
-    assert output.grad.abs().sum() > 0
-    assert all(parameter.grad is None for parameter in objective.discriminator.parameters())
-    output.grad = None
-    objective.learn(accelerator, output, image, mask)
-    assert output.grad is None
-    assert all(parameter.grad is not None for parameter in objective.discriminator.parameters())
-
-
 def test_mixed_precision_trains(tmp_path):
-    losses = {}
     for precision in ("float32", "bf16"):
         run(tmp_path / precision, replace(RECIPE, precision=precision))
-        line = json.loads((tmp_path / precision / "log.jsonl").read_text().splitlines()[-1])
-        losses[precision] = line["loss"]
-    assert losses["bf16"] == pytest.approx(losses["float32"], rel=0.02) and losses["bf16"] != losses["float32"]
+    full, half = losses(tmp_path / "float32"), losses(tmp_path / "bf16")
+    assert half == pytest.approx(full, rel=0.02) and half != full
 
 
 def test_a_run_can_start_from_weights(tmp_path):
     run(tmp_path / "first")
     start = str(tmp_path / "first" / "weights.safetensors")
-    still = replace(RECIPE, start=start, rate=1e-12, steps=1)
+    still = replace(RECIPE, start=start, lr=1e-12, steps=1)
     for (name, tensor), other in zip(
         load_weights(start).state_dict().items(), run(tmp_path / "second", still).state_dict().values(), strict=True
     ):
@@ -234,7 +257,7 @@ def test_a_run_of_another_recipe_is_not_continued(tmp_path):
     with pytest.raises(ValueError, match=r"another recipe \(steps is 6 there and 8 here\): choose another folder"):
         run(tmp_path, replace(RECIPE, steps=8))
     with pytest.raises(ValueError, match=r"another config \(width is 2 there and 3 here\)"):
-        train(MISFConfig.toy(width=3, blocks=1), RECIPE, tmp_path)
+        train(MISFConfig.toy(width=3, blocks=(1, 1)), RECIPE, tmp_path)
 
 
 def test_a_damaged_checkpoint_is_named_with_the_remedy(tmp_path):
@@ -258,7 +281,7 @@ def test_a_disk_that_fills_up_keeps_the_checkpoint_before(tmp_path):
     whole = checkpoints(tmp_path)[0].read_bytes()
     program = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))\n"
-        "from pathlib import Path; from misf_lite.checkpoints import save_checkpoint; import torch\n"
+        "from pathlib import Path; from misf_lite.weights import save_checkpoint; import torch\n"
         "save_checkpoint(Path(sys.argv[1]), {'step': 8, 'model': torch.zeros(10_000)}, 1)"
     )
     done = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True, text=True)
@@ -282,7 +305,7 @@ def test_a_loss_that_is_no_longer_finite_stops_with_the_step_and_the_last_good_c
 
 
 def test_weights_that_explode_are_never_saved(tmp_path):
-    recipe = Recipe.toy(steps=30, crops=(16,), batch=2, rate=1e30)
+    recipe = Recipe.toy(steps=30, crops=(16,), batch=2, lr=1e30)
     with pytest.raises(FloatingPointError, match=r"before the first checkpoint.*smaller rate"):
         run(tmp_path, recipe, every=10)
     assert not checkpoints(tmp_path) and not (tmp_path / "weights.safetensors").exists()
@@ -298,38 +321,6 @@ def test_out_of_memory_names_what_was_tried_and_what_to_try(tmp_path, monkeypatc
         run(tmp_path, Recipe.toy(crops=(32,), batch=batch))
 
 
-def test_the_papers_recipe_is_the_papers():
-    """Section 4.1: L1 + 0.1 adversarial + 0.1 perceptual + 250 style; Adam (0, 0.9), 1e-4; 256², 350,000 steps."""
-    recipe = Recipe.paper()
-    assert (recipe.l1, recipe.adversarial, recipe.perceptual, recipe.style) == (1.0, 0.1, 0.1, 250.0)
-    assert (recipe.rate, recipe.discriminator_rate, recipe.betas) == (1e-4, 1e-5, (0.0, 0.9))
-    assert (recipe.crops, recipe.steps, recipe.schedule, recipe.features) == ((256,), 350_000, "constant", "vgg19")
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"steps": 0}, "steps must be more than 0"),
-        ({"batch": 0}, "batch must be more than 0"),
-        ({"rate": -1.0}, "rate must be more than 0"),
-        ({"clip": 0.0}, "clip must be more than 0"),
-        ({"crops": (8,)}, "16 pixels or more"),
-        ({"seed": -1}, "seed must be from 0"),
-        ({"average": 1.0}, "average must be from 0 to below 1"),
-        ({"l1": 0.0}, "one of them more than 0"),
-        ({"style": -1.0}, "must be 0 or more"),
-        ({"schedule": "cosine"}, "one of one-cycle, constant, got 'cosine'"),
-        ({"precision": "int8"}, "one of float32, bf16, fp16"),
-        ({"features": "resnet"}, "one of efflite, vgg19"),
-        ({"kinds": ("strokes", "zigzag")}, "kinds must be of strokes, box, blobs, text, thin"),
-        ({"kinds": ()}, "at least one"),
-    ],
-)
-def test_a_recipe_that_cannot_work_is_refused(change, message):
-    with pytest.raises(ValueError, match=message):
-        Recipe(**change)
-
-
 def test_fp16_on_a_cpu_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("MISF_LITE_DEVICE", "cpu")
     with pytest.raises(ValueError, match="fp16 needs a GPU: choose precision bf16"):
@@ -342,36 +333,8 @@ def test_a_file_instead_of_a_folder_is_refused(tmp_path):
         run(tmp_path / "file")
 
 
-def test_a_batch_depends_on_the_seed_and_the_step_alone():
-    first, again, other = (Batches(replace(RECIPE, seed=seed), None)[3] for seed in (0, 0, 1))
-    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
-    assert not torch.equal(first[1], other[1])
-
-
 def test_workers_draw_the_same_batches(tmp_path):
     assert_same(run(tmp_path / "none"), run(tmp_path / "two", workers=2))
-
-
-def test_processes_share_a_batch_without_gaps():
-    recipe = Recipe(batch=6, crops=(32,))
-    pictures = [Image.fromarray(np.full((40, 40, 3), value, np.uint8)) for value in range(0, 250, 10)]
-    whole = Batches(recipe, pictures)[0]
-    shares = [Batches(recipe, pictures, rank=rank, processes=2)[0] for rank in range(2)]
-    for all_of_it, halves in zip(whole, zip(*shares, strict=True), strict=True):
-        assert torch.equal(all_of_it, torch.stack(halves, 1).flatten(0, 1))
-
-
-def test_larger_crops_come_fewer_at_a_time():
-    sizes = {tuple(Batches(RECIPE, None)[step][0].shape) for step in range(20)}
-    assert sizes == {(4, 3, 16, 16), (1, 3, 32, 32)}
-
-
-def test_photographs_are_cropped_to_the_wanted_size():
-    batches, held_out, notes = open_batches(Recipe(batch=2, crops=(32,)))
-    image, mask = batches[0]
-    assert image.shape == (2, 3, 32, 32) and mask.shape == (2, 1, 32, 32)
-    assert image.min() >= 0 and image.max() <= 1
-    assert all(min(picture.shape[2:]) == 128 for picture in held_out) and "200 to learn from" in notes[0]
 
 
 @pytest.fixture
@@ -388,21 +351,4 @@ def album(tmp_path):
 def test_an_own_folder_with_fewer_pictures_than_a_batch_trains_and_tells_what_it_left_out(tmp_path, album, capsys):
     run(tmp_path / "run", Recipe(data=str(album), steps=2, crops=(48,), batch=8))
     told = capsys.readouterr().out
-    assert "broken.jpg" in told and "smaller than the crop" in told and "3, too few to hold some out" in told
-
-
-def test_random_masks_are_of_the_kinds_that_the_recipe_names(monkeypatch):
-    drawn, draw = [], training.random_mask
-    monkeypatch.setattr(training, "random_mask", lambda *given: drawn.append(given[2]) or draw(*given))
-    Batches(replace(RECIPE, kinds=("text", "text", "box"), batch=100, crops=(16,)), None)[0]
-    assert set(drawn) == {"text", "box"} and drawn.count("text") > drawn.count("box")
-
-
-def test_masks_can_come_from_a_folder(tmp_path, album):
-    folder = tmp_path / "masks"
-    folder.mkdir()
-    hole = np.zeros((20, 20), np.uint8)
-    hole[:10] = 255  # half of it
-    Image.fromarray(hole).save(folder / "half.png")
-    batches, _, _ = open_batches(Recipe(data=str(album), masks=str(folder), crops=(32,), batch=3))
-    assert batches[0][1].mean((1, 2, 3)).tolist() == [0.5] * 3
+    assert "broken.jpg" in told and "smaller than the crop" in told and "too few to hold some out" in told

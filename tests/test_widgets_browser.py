@@ -18,10 +18,9 @@ from ipywidgets.embed import embed_data
 from PIL import Image
 
 import misf_lite as ml
-from misf_lite.lesson import run_notebook
+from misf_lite.publish import STATE, VIEW, embed, run_notebook
 from misf_lite.released import ReleasedMISF
 from misf_lite.widgets import KernelExplorer
-from misf_lite.widgets.page import STATE, VIEW, embed, with_scripts
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -49,7 +48,7 @@ side = 256
 model = ml.load_pretrained("photos")
 image = ml.load_photo("neuschwansteincastle.jpg", side)[..., :side]
 mask = ml.random_mask(image.shape[2:], band=(0.05, 0.2), kind="strokes", seed=18)
-trace = model.trace(image, mask)
+flow = ml.Flow.of(model, image, mask)
 """,
     "painter": "painter = widgets.MaskPainter(image, model)\npainter",
     "explorer": "explorer = widgets.KernelExplorer(image, mask, model)\nexplorer",
@@ -59,7 +58,7 @@ trace = model.trace(image, mask)
 kernels = torch.zeros(1, 3, 25, 64, 64)
 kernels[:, :, 0] = 0.5
 kernels[:, :, 24] = -0.25
-widgets.KernelExplorer(image[..., :64, :64], kernels=kernels, padding="replicate")
+widgets.KernelExplorer(image[..., :64, :64], kernels=kernels, padding="reflect")
 """,
 }
 
@@ -77,8 +76,9 @@ def expected():
     """Of the notebook's model: the output, and each pixel after the filter, of the image (3, H, W) and F3 (C, h, w)."""
     scope = {}
     exec(CELLS["setup"], scope)
-    trace = scope["trace"]
-    return {name: value[0].numpy() for name, value in (trace.after | {"output": trace.output}).items()}
+    flow = scope["flow"]
+    picture = ml.filter2d(flow["picture"], flow["K"])
+    return {0: picture[0].numpy(), 3: flow["F3_hat"][0].numpy(), "output": flow["output"][0].numpy()}
 
 
 @pytest.fixture(scope="module")
@@ -218,7 +218,7 @@ def shown(stage):
 
 
 def filled(widget):
-    widget.page.wait_for_function("node => node.dataset.state === 'filled'", arg=widget.element_handle())
+    widget.page.wait_for_function("node => node.dataset.state === 'done'", arg=widget.element_handle())
 
 
 def drag(page, stage, start, end, side=256):
@@ -312,7 +312,7 @@ def test_kernels_made_by_hand_are_shown_as_they_were_made(lab):
     exec(CELLS["setup"], scope)
     image = scope["image"][0, :, :64, :64]
     point_at(picture_of(explorer), 1, 30, side=64)
-    by_hand = 0.5 * image[:, 0, 28] - 0.25 * image[:, 3, 32]  # above row 0 the border is repeated
+    by_hand = 0.5 * image[:, 1, 28] - 0.25 * image[:, 3, 32]  # row -1 reflects row 1
     assert sums(explorer) == pytest.approx(by_hand.tolist(), abs=1 / 255)
 
 
@@ -349,7 +349,7 @@ def test_a_painted_hole_is_filled_and_undo_brings_the_picture_back(lab, record_p
         """stage => {
           let released;
           const box = stage.closest(".misf"), look = () => {
-            if (box.dataset.state !== "filled") return;
+            if (box.dataset.state !== "done") return;
             observer.disconnect();
             box.dataset.took = performance.now() - released;
           }, observer = new MutationObserver(look);
@@ -639,12 +639,12 @@ def test_the_released_models_sums_become_its_output(chromium, tmp_path):
     explorer = KernelExplorer(image, ml.random_mask((32, 32)), model)
     state = embed_data([explorer], drop_defaults=False)["manager_state"]
     cells = [{"outputs": [{"data": {VIEW: {"model_id": explorer.model_id}}}]}]
-    scripts = embed({"metadata": {"widgets": {STATE: state}}, "cells": cells})
+    embed({"metadata": {"widgets": {STATE: state}}, "cells": cells})
     page = f"<!DOCTYPE html><body>{cells[0]['outputs'][0]['data']['text/html']}</body>"
-    (tmp_path / "page.html").write_text(with_scripts(page, scripts), encoding="utf-8")
+    (tmp_path / "page.html").write_text(page, encoding="utf-8")
     widget = visit(chromium, (tmp_path / "page.html").as_uri(), ".misf-explorer").locator(".misf-explorer")
-    trace = explorer.trace
+    flow = explorer.flow
     for row, column in ((12, 20), (31, 31)):
         point_at(picture_of(widget), row, column, side=32)
         assert pixel(widget) == (row, column)
-        check_sums(widget, {0: trace.after[0][0].numpy(), "output": trace.output[0].numpy()})
+        check_sums(widget, {0: flow["picture_hat"][0].numpy(), "output": flow["output"][0].numpy()})

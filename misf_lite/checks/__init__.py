@@ -1,5 +1,5 @@
-"""Checks of the exercises, one module per notebook, and `check`, which they are made of."""
+"""Checks of the exercises, one module per notebook, and `Check`, which they are made of."""
 
-from misf_lite.checks.check import CheckFailed, check
+from misf_lite.checks.check import Check, CheckFailed
 
-__all__ = ["CheckFailed", "check"]
+__all__ = ["Check", "CheckFailed"]

@@ -1,101 +1,155 @@
 // Switch parts of the model off and see what becomes of the same hole. Python runs the model; nothing is done here.
 
-function render({ model, el }) {
-  const data = model.get("data"), [H, W] = data.size, live = isLive(model);
-  const image = bytes(data.image), mask = bytes(data.mask), whole = bytes(data.whole.rgb);
-  const box = root(el, "misf-ablation"), say = speaker(box);
-  let { number: asked, ...settings } = model.get("asked"), waiting;
+/**
+ * @typedef {object} Settings what `ablate` takes
+ * @property {boolean} semantic
+ * @property {boolean} image_level
+ * @property {boolean} link
+ * @property {"predicted" | "identity" | "box" | "pixel"} kernels
+ * @property {Pair} pixel whose kernels are used for "pixel"
+ *
+ * @typedef {object} Run what the model made of the hole
+ * @property {Bytes} rgb 3 bytes per pixel
+ * @property {number} psnr in the hole, in decibels
+ * @property {number} seconds it took
+ *
+ * @typedef {object} Data
+ * @property {Pair} size
+ * @property {Bytes} image the truth, 3 bytes per pixel
+ * @property {Bytes} mask 1 byte per pixel, 1 = hole
+ * @property {Run} whole with all parts on
+ * @property {{semantic: boolean, image_level: boolean, link: boolean}} parts those that the model has
+ */
 
-  const parts = [["semantic", "semantic filtering"], ["image_level", "image filtering"], ["link", "interaction (KPB sees F2)"]];
-  const switches = parts.map(([name, text]) => {
-    const input = element("input", { type: "checkbox", checked: settings[name] && data.parts[name], disabled: !live || !data.parts[name], "data-part": name,
-      onchange: () => ask({ [name]: input.checked }) });
-    return element("label", { title: data.parts[name] ? "" : "this model was made without" }, input, text);
-  });
-  const kinds = [["predicted", "predicted"], ["identity", "the identity"], ["box", "box (mean of the window)"], ["pixel", "those of one pixel"]];
-  const kernels = select("kernels", kinds, (value) => ask({ kernels: value }));
-  kernels.value = settings.kernels;
-  kernels.disabled = !live;
-  const pictures = element("div", { className: "pictures" }), status = element("p", { className: "status" });
-  box.append(element("div", { className: "bar" }, ...switches, element("label", {}, "kernels", kernels)), pictures, status,
-    element("p", { className: "soft" }, "The parts are switched off in a model that was trained with them. PSNR is measured inside the hole."));
+const PARTS = { semantic: "semantic filtering", image_level: "image filtering", link: "interaction (KPB sees F2)" };
+const KINDS = {
+  predicted: "predicted",
+  identity: "the identity",
+  box: "box (mean of the window)",
+  pixel: "those of one pixel",
+};
+const NOTE = "The parts are switched off in a model that was trained with them. PSNR is measured inside the hole.";
 
-  function picture(title, paint, props) {
-    const view = stage(H, W, props), caption = element("figcaption", { textContent: title });
-    const figure = element("figure", {}, caption, view.node);
+class Ablation {
+  constructor(model, el) {
+    this.live = isLive(model);
+    /** @type {Data} */
+    this.data = model.get("data");
+    const { number: _, ...settings } = model.get("asked");
+    /** @type {Settings} */
+    this.settings = settings;
+    this.box = root(el, "misf-ablation");
+    this.say = speaker(this.box);
+    this.status = element("p", { className: "status" });
+    this.pictures = element("div", { className: "pictures" });
+    this.box.append(this.bar(), this.pictures, this.status, element("p", { className: "soft", textContent: NOTE }));
+    this.addPictures();
+    this.dialogue = new Dialogue(
+      model,
+      this.box,
+      (text) => this.tell(text),
+      (run) => this.show(run),
+    );
+    this.place();
+    this.dialogue.answered();
+    if (!this.live) this.tell(NO_KERNEL);
+  }
+
+  bar() {
+    this.kernels = select("kernels", Object.entries(KINDS), (kernels) => this.ask({ kernels }));
+    this.kernels.value = this.settings.kernels;
+    this.kernels.disabled = !this.live;
+    const switches = Object.keys(PARTS).map((part) => this.switchFor(part));
+    return element("div", { className: "bar" }, ...switches, element("label", {}, "kernels", this.kernels));
+  }
+
+  switchFor(part) {
+    const has = this.data.parts[part];
+    const input = element("input", {
+      type: "checkbox",
+      checked: this.settings[part] && has,
+      disabled: !this.live || !has,
+      "data-part": part,
+      onchange: () => this.ask({ [part]: input.checked }),
+    });
+    return element("label", { title: has ? "" : "this model was made without" }, input, PARTS[part]);
+  }
+
+  addPictures() {
+    const { image, mask, whole } = this.data;
+    const hole = this.addPicture("with a hole", rgbWithHole(bytes(image), bytes(mask)), {
+      tabIndex: 0,
+      role: "application",
+      "aria-label": "picture with its hole: arrow keys move the pixel whose kernels are used, Enter uses them",
+      style: "touch-action: manipulation",
+      onclick: (event) => this.choose(hole.view.at(event)),
+      onkeydown: (event) => this.key(event),
+    });
+    this.holeCaption = hole.caption;
+    this.mark = frame();
+    hole.view.marks.append(...this.mark.nodes);
+    const still = { className: "still" };
+    this.addPicture(`all parts on: ${whole.psnr.toFixed(1)} dB`, rgbWithHole(bytes(whole.rgb)), still);
+    this.yours = this.addPicture("your choice", rgbWithHole(bytes(whole.rgb)), still);
+    this.addPicture("the truth", rgbWithHole(bytes(image)), still);
+  }
+
+  addPicture(title, paint, props) {
+    const view = stage(this.data.size, props);
+    const caption = element("figcaption", { textContent: title });
     view.draw(paint);
-    if (!props) view.node.style.cursor = "default";
-    pictures.append(figure);
+    this.pictures.append(element("figure", {}, caption, view.node));
     return { view, caption };
   }
 
-  const hole = picture("with a hole", rgbWithHole(image, mask), {
-    tabIndex: 0, role: "application", "aria-label": "picture with its hole: arrow keys move the pixel whose kernels are used, Enter uses them",
-    onclick: (event) => choose(hole.view.at(event)), onkeydown: key,
-  });
-  hole.view.node.style.touchAction = "manipulation";
-  const mark = frame();
-  hole.view.marks.append(...mark.nodes);
-  picture(`all parts on: ${data.whole.psnr.toFixed(1)} dB`, rgbWithHole(whole));
-  const yours = picture("your choice", rgbWithHole(whole));
-  picture("the truth", rgbWithHole(image));
-
-  function place() {
-    mark.move(settings.pixel[0] - 2, settings.pixel[1] - 2, 5);
-    hole.caption.textContent = `with a hole; the pixel (${settings.pixel.join(", ")})`;
+  place() {
+    const [row, column] = this.settings.pixel;
+    this.mark.move(row - 2, column - 2, 5);
+    this.holeCaption.textContent = `with a hole; the pixel (${row}, ${column})`;
   }
 
-  function choose(pixel) {
-    if (!live) return tell(NO_KERNEL);
-    kernels.value = "pixel";
-    ask({ pixel, kernels: "pixel" });
+  choose(pixel) {
+    if (!this.live) return this.tell(NO_KERNEL);
+    this.kernels.value = "pixel";
+    this.ask({ pixel, kernels: "pixel" });
   }
 
-  function key(event) {
-    const step = event.shiftKey ? 10 : 1;
-    const moves = { ArrowUp: [-step, 0], ArrowDown: [step, 0], ArrowLeft: [0, -step], ArrowRight: [0, step] }[event.key];
-    if (moves) {
-      settings = { ...settings, pixel: moves.map((m, i) => Math.max(0, Math.min(data.size[i] - 1, settings.pixel[i] + m))) };
-      place();
-      say(`row ${settings.pixel[0]}, column ${settings.pixel[1]}`);
-    } else if (event.key === "Enter" || event.key === " ") choose(settings.pixel);
+  key(event) {
+    const { pixel } = this.settings;
+    const to = arrowKey(event, pixel, event.shiftKey ? 10 : 1, this.data.size);
+    if (to) {
+      this.settings.pixel = to;
+      this.place();
+      this.say(`row ${to[0]}, column ${to[1]}`);
+    } else if (isEnter(event)) this.choose(pixel);
     else return;
     event.preventDefault();
   }
 
-  function ask(changes) {
-    settings = { ...settings, ...changes };
-    asked += 1;
-    place();
-    model.set("asked", { number: asked, ...settings });
-    model.save_changes();
-    box.dataset.state = "running";
-    tell("Running …");
-    clearTimeout(waiting);
-    waiting = setTimeout(() => tell("Still waiting: the model is slow or the kernel busy. If it was restarted, run this cell again."), 8000);
+  /** @param {Partial<Settings>} changes */
+  ask(changes) {
+    Object.assign(this.settings, changes);
+    this.place();
+    this.dialogue.ask(this.settings, "Running …");
   }
 
-  function tell(text) {
-    status.textContent = text;
-    say(text);
+  tell(text) {
+    this.status.textContent = text;
+    this.say(text);
   }
 
-  function answered() {
-    const answer = model.get("answer");
-    if (answer.number !== asked) return;
-    clearTimeout(waiting);
-    box.dataset.state = answer.error ? "failed" : "done";
-    if (answer.error) return tell(`The model failed: ${answer.error}`);
-    yours.view.draw(rgbWithHole(bytes(answer.rgb)));
-    yours.caption.textContent = `your choice: ${answer.psnr.toFixed(1)} dB`;
-    tell(`${signed(answer.psnr - data.whole.psnr, 1)} dB against all parts on, in ${answer.seconds.toFixed(2)} s.`);
+  /** @param {Run} run */
+  show(run) {
+    this.yours.view.draw(rgbWithHole(bytes(run.rgb)));
+    this.yours.caption.textContent = `your choice: ${run.psnr.toFixed(1)} dB`;
+    const gain = signed(run.psnr - this.data.whole.psnr, 1);
+    this.tell(`${gain} dB against all parts on, in ${run.seconds.toFixed(2)} s.`);
   }
-
-  model.on("change:answer", answered);
-  place();
-  answered();
-  if (!live) tell(NO_KERNEL);
-  return () => model.off("change:answer", answered);
 }
 
-export default { render };
+export default {
+  render({ model, el }) {
+    const panel = new Ablation(model, el);
+    return () => panel.dialogue.close();
+  },
+};

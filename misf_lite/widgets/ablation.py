@@ -1,7 +1,7 @@
 """Switch parts of a trained model off, or give it other kernels, and see at once what becomes of the same hole."""
 
-import copy
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,16 +10,19 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from misf_lite import figures
+from misf_lite.flow import Flow
+from misf_lite.lite import ImageFilter
+from misf_lite.masks import is_hole
 from misf_lite.metrics import psnr
-from misf_lite.model import MISF, Trace
+from misf_lite.model import MISF, identity
 from misf_lite.widgets import base
-from misf_lite.widgets.kernel_explorer import start_pixel, traced
+from misf_lite.widgets.kernel_explorer import start_pixel
 
 KERNELS = ("predicted", "identity", "box", "pixel")
 
 
 def ablate(
-    model: MISF,
+    model: MISF | ImageFilter,
     image: Tensor,
     mask: Tensor,
     *,
@@ -28,16 +31,15 @@ def ablate(
     link: bool = True,
     kernels: str = "predicted",
     pixel: tuple[int, int] = (0, 0),
-) -> Trace:
+) -> Flow:
     """Run a model with parts of it switched off. It was trained with them: a model trained without may do better.
 
     Args:
-        model: a `MISF`; it is left as it is. image: ``(1, 3, H, W)``. mask: ``(1, 1, H, W)``, 1 = hole.
+        model: it is left as it is. image: ``(1, 3, H, W)``. mask: ``(1, 1, H, W)``, 1 = hole.
         semantic, image_level: whether features, or the image, are filtered; where not, all kernels are the identity.
         link: whether KPB gets F2 from SIFB; where not, it gets zeros.
         kernels: those of the filters that are on: ``"predicted"``, ``"identity"``, ``"box"`` (the mean of the window),
-            or ``"pixel"``: everywhere those that were predicted for one pixel. Known pixels of the image keep the
-            identity where the model gives it to them.
+            or ``"pixel"``: everywhere those of one pixel (the identity, where a model leaves known pixels alone).
         pixel: (row, column) for ``"pixel"``.
 
     Raises:
@@ -45,34 +47,29 @@ def ablate(
     """
     if kernels not in KERNELS:
         raise ValueError(f"kernels must be one of {KERNELS}, got {kernels!r}")
-    model = copy.deepcopy(model)  # the hooks below are for this run alone
-    if model.kpb is None:
-        return traced(model, image, mask)
-    predict = model.kpb.kernels
+    swaps: dict[str, Callable[[Tensor], Tensor]] = {}
+    for level in model.config.levels:
+        is_on = semantic if level else image_level
+        kind = kernels if is_on else "identity"
+        if kind != "predicted":
+            swaps[f"K{level or ''}"] = replacement(kind, level, pixel)
+    if not link and has_link(model):
+        swaps["link"] = torch.zeros_like
+    return base.flow_of(model, image, mask, **swaps)
 
-    def replaced(level: int, features: Tensor) -> Tensor:
-        predicted = predict(level, features)
-        kind = kernels if (semantic if level else image_level) else "identity"
-        if kind == "predicted":
-            return predicted
-        if kind == "box":
-            return torch.full_like(predicted, 1 / predicted.shape[2])
-        if kind == "pixel":
-            row, column = (n // 2 ** max(level - 1, 0) for n in pixel)
-            return predicted[..., row : row + 1, column : column + 1].expand_as(predicted).contiguous()
-        identity = torch.zeros_like(predicted)
-        identity[:, :, predicted.shape[2] // 2] = 1
+
+def replacement(kind: str, level: int, pixel: tuple[int, int]) -> Callable[[Tensor], Tensor]:
+    """From the kernels of a level to those that take their place."""
+    if kind == "identity":
         return identity
+    if kind == "box":
+        return lambda K: torch.full_like(K, 1 / K.shape[2])
+    row, column = (n // 2 ** max(level - 1, 0) for n in pixel)
+    return lambda K: K[..., row : row + 1, column : column + 1].expand_as(K)
 
-    def unlinked(_, arguments: tuple[Tensor]) -> tuple[Tensor]:
-        features = arguments[0].clone()
-        features[:, : model.config.channels(2)] = 0
-        return (features,)
 
-    model.kpb.kernels = replaced
-    if not link and model.config.linked and len(model.kpb.encoder) == 3:
-        model.kpb.encoder[2].register_forward_pre_hook(unlinked)
-    return traced(model, image, mask)
+def has_link(model: MISF | ImageFilter) -> bool:
+    return isinstance(model, MISF) and model.linked
 
 
 class Ablation(base.Widget):
@@ -90,49 +87,43 @@ class Ablation(base.Widget):
 
     _esm = base.script("ablation")
     data = traitlets.Dict().tag(sync=True)
-    asked = traitlets.Dict().tag(sync=True, echo_update=False)
-    answer = traitlets.Dict().tag(sync=True)
+    asked = traitlets.Dict().tag(sync=True, echo_update=False)  # number, and what `ablate` takes: by the browser
+    answer = traitlets.Dict().tag(sync=True)  # number, rgb, psnr, seconds; or number, error
     summary = "Ablation: run the notebook to switch parts of the model off"
 
-    def __init__(self, image: Tensor, mask: Tensor, model: MISF) -> None:
+    def __init__(self, image: Tensor, mask: Tensor, model: MISF | ImageFilter) -> None:
         base.check_pair(image, mask, "Ablation")
-        base.check_model(model)
-        if not (mask >= 0.5).any():
+        base.check_model(model, MISF | ImageFilter)
+        if not is_hole(mask).any():
             raise ValueError("Ablation compares what fills the hole, and this mask has none: give one with a hole")
-        self._model, self._image, self._mask = model, image.detach().cpu(), mask.detach().cpu()
-        config = model.config
+        self._model = model
+        self._image = image.detach().cpu()
+        self._mask = mask.detach().cpu()
         pixel = start_pixel(self._image, self._mask)
         settings = {"semantic": True, "image_level": True, "link": True, "kernels": "predicted", "pixel": list(pixel)}
         whole = self._run(settings)
+        levels = model.config.levels
         data = {
             "size": list(image.shape[2:]),
             "image": base.pixels(self._image),
             "mask": base.holes(self._mask),
             "whole": whole,
-            "parts": {
-                "semantic": config.semantic,
-                "image_level": config.image,
-                "link": config.linked and bool(config.levels),
-            },
+            "parts": {"semantic": max(levels, default=0) > 0, "image_level": 0 in levels, "link": has_link(model)},
         }
-        super().__init__(data=data, asked={"number": 0} | settings, answer={"number": 0} | whole)
+        super().__init__(data=data, asked={"number": 0, **settings}, answer={"number": 0, **whole})
         latest = base.Latest(self._answer)
         self.observe(lambda change: latest.ask(self.asked), "asked")
 
     def _run(self, settings: dict) -> dict[str, Any]:
         started = time.perf_counter()
-        filled = ablate(self._model, self._image, self._mask, **settings).composite
-        score = psnr(filled, self._image, (self._mask >= 0.5).float()).item()
-        return {"rgb": base.pixels(filled), "psnr": score, "seconds": time.perf_counter() - started}
+        filled = ablate(self._model, self._image, self._mask, **settings)["filled"]
+        seconds = time.perf_counter() - started
+        score = psnr(filled, self._image, is_hole(self._mask).float()).item()
+        return {"rgb": base.pixels(filled), "psnr": score, "seconds": seconds}
 
     def _answer(self, asked: dict) -> None:
-        settings = dict(asked)
-        answer = {"number": settings.pop("number")}
-        try:
-            answer |= self._run(settings)
-        except Exception as error:  # nobody sees what is raised on this thread
-            answer["error"] = f"{type(error).__name__}: {error}"
-        self.answer = answer
+        settings = {name: value for name, value in asked.items() if name != "number"}
+        self.answer = base.answer_to(asked["number"], lambda: self._run(settings))
 
     def still(self) -> Figure:
         """The hole, filled by the whole model and with the settings of the moment, and the truth."""

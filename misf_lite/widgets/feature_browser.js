@@ -1,110 +1,181 @@
 // Feature maps before and after semantic filtering, by level and channel; a click asks the explorer for the kernel.
 
-function render({ model, el }) {
-  const data = model.get("data"), box = root(el, "misf-features"), say = speaker(box);
-  const levels = data.levels.map((level) => {
-    const before = floats(level.before), after = floats(level.after), area = level.size[0] * level.size[1];
-    const maps = level.channels.map((_, i) => {
-      const map = { before: before.subarray(i * area, (i + 1) * area), after: after.subarray(i * area, (i + 1) * area) };
-      map.difference = map.after.map((value, p) => value - map.before[p]);
-      const [low, high, most] = level.ranges[i];
-      return { ...map, range: { before: [low, high], after: [low, high], difference: [-most, most] } };
-    });
-    return { ...level, maps, mask: bytes(level.mask) };
+/**
+ * @typedef {object} LevelData the feature maps of one level, of C channels, those first that changed most
+ * @property {number} number 1 to 3
+ * @property {Pair} size
+ * @property {number} all how many channels there are, also those that did not fit
+ * @property {number[]} channels which these are
+ * @property {number[]} change of each, the mean in the hole
+ * @property {[number, number, number][]} ranges of each: low, high, and the largest difference
+ * @property {Bytes} before C×h×w float16
+ * @property {Bytes} after C×h×w float16
+ * @property {Bytes} mask h×w bytes, 1 = hole
+ *
+ * @typedef {object} Data
+ * @property {LevelData[]} levels
+ * @property {string} link the explorer's, or "" where none is linked
+ */
+
+const VIEWS = { before: "map", after: "map", difference: "kernel" }; // and their colours
+const WITH_LINK = "Click a pixel, or press Enter on it, to see its kernel in the linked explorer.";
+const WITHOUT_LINK = "Point at a pixel to read its values. The hole has an orange rim.";
+
+/** Each channel's three maps, and between which numbers their colours lie. @param {LevelData} data */
+function decoded(data) {
+  const area = data.size[0] * data.size[1];
+  const before = floats(data.before);
+  const after = floats(data.after);
+  const maps = data.ranges.map(([low, high, most], i) => {
+    const own = { before: before.subarray(i * area, (i + 1) * area), after: after.subarray(i * area, (i + 1) * area) };
+    const difference = own.after.map((value, p) => value - own.before[p]);
+    return { ...own, difference, range: { before: [low, high], after: [low, high], difference: [-most, most] } };
   });
-  let level = levels.at(-1), chosen = 0, at = null, large = [];
+  return { ...data, maps, mask: bytes(data.mask) };
+}
 
-  const levelBox = select("level", levels.map((l, i) => [i, `F${l.number}`]), (i) => setLevel(levels[i]));
-  const kind = select("small maps show", ["difference", "before", "after"].map((name) => [name, name]), drawSmall);
-  const note = element("span", { className: "soft" });
-  box.append(element("div", { className: "bar" }, element("label", {}, "features", levelBox), element("label", {}, "small maps", kind), note));
-  const gallery = element("div", { className: "gallery", role: "group", "aria-label": "channels, the most changed first" });
-  gallery.style.cssText = "display: flex; flex-wrap: wrap; gap: 4px; max-height: 232px; overflow-y: auto; padding: 3px; margin-bottom: 8px; border: 1px solid var(--line)";
-  const maps = element("div", { className: "columns" }), value = element("p", { className: "value" });
-  box.append(gallery, maps, value, element("p", { className: "soft" },
-    data.link ? "Click a pixel, or press Enter on it, to see its kernel in the linked explorer." : "Point at a pixel to read its values. The hole has an orange rim."));
-
-  let small = [];
-  function setLevel(to) {
-    level = to;
-    levelBox.value = levels.indexOf(to);
-    note.textContent = `${level.size.join("×")} pixels; ${level.channels.length < level.all ? `the ${level.channels.length} of ` : ""}${level.all} channels${level.channels.length < level.all ? " that changed most" : ""}, sorted by the mean change in the hole`;
-    small = level.channels.map((channel, i) => {
-      const view = stage(...level.size);
-      view.node.style.cssText = "width: 64px; cursor: pointer";
-      const button = element("button", { onclick: () => choose(i), "aria-label": `channel ${channel}, change ${number(level.change[i], 3)}` },
-        view.node, element("span", { textContent: `${channel}: ${number(level.change[i], 3)}` }));
-      button.style.cssText = "padding: 2px; font-size: 10px; line-height: 1.3";
-      gallery.append(button);
-      return { view, button };
+class FeatureBrowser {
+  constructor(model, el) {
+    /** @type {Data} */
+    this.data = model.get("data");
+    this.levels = this.data.levels.map(decoded);
+    this.box = root(el, "misf-features");
+    this.say = speaker(this.box);
+    this.note = element("span", { className: "soft" });
+    this.gallery = element("div", {
+      className: "gallery",
+      role: "group",
+      "aria-label": "channels, the most changed first",
     });
-    gallery.replaceChildren(...small.map(({ button }) => button));
-    drawSmall();
-    at = [level.size[0] >> 1, level.size[1] >> 1];
-    large = ["before", "after", "difference"].map((name) => {
-      const view = stage(...level.size, {
-        tabIndex: 0, role: "application", "aria-label": `${name}: arrow keys move the pixel, Enter shows its kernel`,
-        onpointermove: (event) => moveTo(view.at(event)), onpointerdown: (event) => moveTo(view.at(event)), onclick: send, onkeydown: key,
-      });
-      view.node.style.touchAction = "pan-y";
-      const mark = frame(), caption = element("figcaption");
-      view.marks.append(rim(level.mask, ...level.size), ...mark.nodes);
-      const figure = element("figure", {}, caption, view.node);
-      figure.style.cssText = "flex: 1 1 180px; max-width: 300px; min-width: 150px";
-      return { name, view, mark, caption, figure };
-    });
-    maps.replaceChildren(...large.map(({ figure }) => figure));
-    choose(0);
+    this.maps = element("div", { className: "columns" });
+    this.value = element("p", { className: "value" });
+    const hint = element("p", { className: "soft", textContent: this.data.link ? WITH_LINK : WITHOUT_LINK });
+    this.box.append(this.bar(), this.gallery, this.maps, this.value, hint);
+    this.setLevel(this.levels.at(-1));
   }
 
-  const table = (name) => (name === "difference" ? "kernel" : "map");
-
-  function drawSmall() {
-    small.forEach(({ view }, i) => view.draw(mapped(level.maps[i][kind.value], table(kind.value), ...level.maps[i].range[kind.value])));
+  bar() {
+    const names = this.levels.map((level, i) => [i, `F${level.number}`]);
+    this.levelBox = select("level", names, (i) => this.setLevel(this.levels[i]));
+    const kinds = ["difference", "before", "after"].map((name) => [name, name]);
+    this.kind = select("small maps show", kinds, () => this.drawSmall());
+    return element(
+      "div",
+      { className: "bar" },
+      element("label", {}, "features", this.levelBox),
+      element("label", {}, "small maps", this.kind),
+      this.note,
+    );
   }
 
-  function choose(i) {
-    chosen = i;
-    small.forEach(({ button }, j) => button.setAttribute("aria-pressed", String(i === j)));
-    for (const { name, view, caption } of large) {
-      const range = level.maps[i].range[name];
-      view.draw(mapped(level.maps[i][name], table(name), ...range));
-      caption.replaceChildren(`${name === "difference" ? "after − before" : name} `, scale(table(name), number(range[0]), number(range[1])));
+  setLevel(level) {
+    this.level = level;
+    /** @type {Pair} */
+    this.at = [level.size[0] >> 1, level.size[1] >> 1];
+    this.levelBox.value = this.levels.indexOf(level);
+    const some = level.channels.length < level.all;
+    const which = some
+      ? `the ${level.channels.length} of ${level.all} channels that changed most`
+      : `${level.all} channels`;
+    this.note.textContent = `${level.size.join("×")} pixels; ${which}, sorted by the mean change in the hole`;
+    this.small = level.channels.map((channel, i) => this.smallMap(channel, i));
+    this.gallery.replaceChildren(...this.small.map(({ button }) => button));
+    this.drawSmall();
+    this.large = Object.keys(VIEWS).map((name) => this.largeMap(name));
+    this.maps.replaceChildren(...this.large.map(({ figure }) => figure));
+    this.choose(0);
+  }
+
+  smallMap(channel, i) {
+    const view = stage(this.level.size);
+    const change = number(this.level.change[i], 3);
+    const button = element(
+      "button",
+      { onclick: () => this.choose(i), "aria-label": `channel ${channel}, change ${change}` },
+      view.node,
+      element("span", { textContent: `${channel}: ${change}` }),
+    );
+    return { view, button };
+  }
+
+  largeMap(name) {
+    const view = stage(this.level.size, {
+      className: "tall",
+      tabIndex: 0,
+      role: "application",
+      "aria-label": `${name}: arrow keys move the pixel, Enter shows its kernel`,
+      onpointermove: (event) => this.moveTo(view.at(event)),
+      onpointerdown: (event) => this.moveTo(view.at(event)),
+      onclick: () => this.send(),
+      onkeydown: (event) => this.key(event),
+    });
+    const mark = frame();
+    const caption = element("figcaption");
+    view.marks.append(rim(this.level.mask, this.level.size), ...mark.nodes);
+    return { name, view, mark, caption, figure: element("figure", { className: "map" }, caption, view.node) };
+  }
+
+  drawSmall() {
+    const kind = this.kind.value;
+    this.small.forEach(({ view }, i) => {
+      const map = this.level.maps[i];
+      view.draw(mapped(map[kind], VIEWS[kind], ...map.range[kind]));
+    });
+  }
+
+  choose(i) {
+    this.chosen = i;
+    this.small.forEach(({ button }, j) => button.setAttribute("aria-pressed", String(i === j)));
+    const map = this.level.maps[i];
+    for (const { name, view, caption } of this.large) {
+      const [low, high] = map.range[name];
+      view.draw(mapped(map[name], VIEWS[name], low, high));
+      const title = name === "difference" ? "after − before" : name;
+      caption.replaceChildren(`${title} `, scale(VIEWS[name], number(low), number(high)));
     }
-    show();
+    this.show();
   }
 
-  function moveTo(to) {
-    at = to;
-    show();
+  /** @param {Pair} at */
+  moveTo(at) {
+    this.at = at;
+    this.show();
   }
 
-  function show() {
-    const [r, c] = at, p = r * level.size[1] + c, map = level.maps[chosen];
-    for (const { mark } of large) mark.move(r, c, 1);
-    value.textContent = `Channel ${level.channels[chosen]} of F${level.number} at (${r}, ${c})${level.mask[p] ? ", in the hole" : ""}: ` +
-      `before ${number(map.before[p], 3)}, after ${number(map.after[p], 3)}, difference ${signed(map.difference[p])}`;
-    box.dataset.row = r;
-    box.dataset.column = c;
+  show() {
+    const [r, c] = this.at;
+    const { size, maps, mask, channels, number: which } = this.level;
+    const p = r * size[1] + c;
+    const map = maps[this.chosen];
+    for (const { mark } of this.large) mark.move(r, c, 1);
+    const where = `Channel ${channels[this.chosen]} of F${which} at (${r}, ${c})${mask[p] ? ", in the hole" : ""}`;
+    const [before, after] = [number(map.before[p], 3), number(map.after[p], 3)];
+    this.value.textContent = `${where}: before ${before}, after ${after}, difference ${signed(map.difference[p])}`;
+    Object.assign(this.box.dataset, { row: r, column: c });
   }
 
-  function key(event) {
-    const moves = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
-    if (moves) {
-      moveTo(moves.map((m, i) => Math.max(0, Math.min(level.size[i] - 1, at[i] + m))));
-      say(value.textContent);
-    } else if (event.key === "Enter" || event.key === " ") send();
+  key(event) {
+    const to = arrowKey(event, this.at, 1, this.level.size);
+    if (to) {
+      this.moveTo(to);
+      this.say(this.value.textContent);
+    } else if (isEnter(event)) this.send();
     else return;
     event.preventDefault();
   }
 
-  function send() {
-    if (!data.link) return;
-    const detail = { link: data.link, level: level.number, channel: level.channels[chosen], row: at[0], column: at[1] };
+  /** Ask the linked explorer for the kernel. */
+  send() {
+    if (!this.data.link) return;
+    const [row, column] = this.at;
+    const channel = this.level.channels[this.chosen];
+    const detail = { link: this.data.link, level: this.level.number, channel, row, column };
     window.dispatchEvent(new CustomEvent("misf-pixel", { detail }));
   }
-
-  setLevel(level);
 }
 
-export default { render };
+export default {
+  render({ model, el }) {
+    new FeatureBrowser(model, el);
+  },
+};

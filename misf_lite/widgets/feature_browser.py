@@ -6,10 +6,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from misf_lite import figures
-from misf_lite.model import MISF, Trace
-from misf_lite.released import ReleasedMISF
 from misf_lite.widgets import base
-from misf_lite.widgets.kernel_explorer import KernelExplorer, traced
+from misf_lite.widgets.kernel_explorer import KernelExplorer
 
 
 class FeatureBrowser(base.Widget):
@@ -23,7 +21,7 @@ class FeatureBrowser(base.Widget):
         explorer: the `KernelExplorer` of the same picture to link with, shown in a cell of its own.
 
     Attributes:
-        trace: the `Trace` that is shown, on the CPU.
+        flow: the `Flow` that is shown, on the CPU.
 
     Raises:
         ValueError: shapes that do not fit, or a model without semantic filtering.
@@ -33,24 +31,28 @@ class FeatureBrowser(base.Widget):
     data = traitlets.Dict().tag(sync=True)
     summary = "FeatureBrowser: run the notebook to look at feature maps"
 
-    def __init__(self, image: Tensor, mask: Tensor, model: MISF, explorer: KernelExplorer | None = None) -> None:
+    def __init__(self, image: Tensor, mask: Tensor, model: base.Model, explorer: KernelExplorer | None = None) -> None:
         base.check_pair(image, mask, "FeatureBrowser")
-        levels = [level for level in model.config.levels if level] if isinstance(model, MISF | ReleasedMISF) else []
+        levels = [level for level in model.config.levels if level] if isinstance(model, base.Model) else []
         if not levels:
-            raise ValueError("FeatureBrowser shows what semantic filtering does: give a MISF with semantic=True")
-        self.trace = traced(model, image, mask)
+            raise ValueError("FeatureBrowser shows what semantic filtering does: give a MISF with 1, 2 or 3 in levels")
+        self.flow = base.flow_of(model, image, mask)
         room = (base.BUDGET - image.shape[2] * image.shape[3] * 4) / len(levels)
-        super().__init__(
-            data={
-                "levels": [_level(level, self.trace, room) for level in levels],
-                "link": "" if explorer is None else explorer.data["link"],
-            }
-        )
+        shown = []
+        for level in levels:
+            before, after = self._maps(level)
+            hole = base.mask_of_level(mask.detach().cpu(), level, (before.shape[2], before.shape[3]))
+            shown.append(_level(level, before, after, hole, room))
+        super().__init__(data={"levels": shown, "link": "" if explorer is None else explorer.data["link"]})
+
+    def _maps(self, level: int) -> tuple[Tensor, Tensor]:
+        """The features of a level before and after their filter, ``(1, C, h, w)`` each."""
+        return self.flow[f"F{level}"], self.flow[f"F{level}_hat"]
 
     def still(self) -> Figure:
         """The three channels that the filter changed most: before, after, difference."""
         level = self.data["levels"][-1]
-        before, after = self.trace.before[level["number"]], self.trace.after[level["number"]]
+        before, after = self._maps(level["number"])
         figure = base.new_figure(7, 7 * before.shape[2] / before.shape[3] + 0.8)
         for row, channel in zip(figure.subplots(3, 3, squeeze=False), level["channels"], strict=False):
             maps = {"before": before, "after": after, "difference": after - before}
@@ -66,10 +68,9 @@ class FeatureBrowser(base.Widget):
         return figure
 
 
-def _level(number: int, trace: Trace, room: float) -> dict:
-    before, after = trace.before[number], trace.after[number]
+def _level(number: int, before: Tensor, after: Tensor, mask: Tensor, room: float) -> dict:
+    """What the browser needs of one level: of its channels, the most changed first, as many as fit."""
     h, w = before.shape[2:]
-    mask = base.mask_of_level(trace.mask, number, (h, w))
     order, change = base.most_changed(before, after, mask)
     fitting = min(len(order), int((room - h * w) // (4 * h * w)))
     if not fitting:
@@ -77,17 +78,16 @@ def _level(number: int, trace: Trace, room: float) -> dict:
             f"not one channel of F{number} fits into what a notebook can bear ({h}×{w} pixels each): "
             "browse a smaller picture, or a part, image[..., :256, :256]"
         )
-    order = order[:fitting]
-    ranges = [_range(before[0, channel], after[0, channel]) for channel in order]
+    channels = order[:fitting]
     return {
         "number": number,
         "size": [h, w],
         "all": before.shape[1],
-        "channels": order,
+        "channels": channels,
         "change": change[:fitting],
-        "ranges": ranges,
-        "before": base.halves(before[0, order]),
-        "after": base.halves(after[0, order]),
+        "ranges": [_range(before[0, channel], after[0, channel]) for channel in channels],
+        "before": base.float16_bytes(before[0, channels]),
+        "after": base.float16_bytes(after[0, channels]),
         "mask": base.holes(mask),
     }
 

@@ -1,253 +1,384 @@
 // Paint a hole; when the pointer is released, Python is asked to fill it.
 
-function render({ model, el }) {
-  const live = isLive(model), box = root(el, "misf-painter"), say = speaker(box);
-  let H, W, image, mask, filled = null, view, cursor, outline, filledMask, drag = null, at = [0, 0], tool = "paint", undos = [], waiting; // filledMask: the hole that `filled` is the answer to
-  let number = model.get("asked").number || 0;
+/**
+ * @typedef {object} Picture
+ * @property {Pair} size
+ * @property {Bytes} rgb 3 bytes per pixel
+ *
+ * @typedef {object} Asked
+ * @property {number} number
+ * @property {Bytes} mask 1 byte per pixel, 1 = hole
+ *
+ * @typedef {object} Answer
+ * @property {number} number of the question
+ * @property {Bytes} [rgb] the filled picture, 3 bytes per pixel
+ * @property {number} [seconds] it took
+ * @property {string} [error] instead
+ */
 
-  const tools = element("span", { className: "bar", role: "group", "aria-label": "tool" });
-  for (const name of ["paint", "erase", "box"])
-    tools.append(element("button", { textContent: name, "data-tool": name, "aria-pressed": String(name === tool), onclick: () => choose(name) }));
-  const size = element("input", { type: "range", min: 1, max: 60, value: 16, "aria-label": "brush size in pixels", oninput: sized });
-  const sizeText = element("output");
-  const undoButton = element("button", { textContent: "undo", onclick: undo });
-  const clearButton = element("button", { textContent: "clear", onclick: () => change(() => mask.fill(0)) });
-  const file = element("input", { type: "file", accept: "image/*", style: "display: none", onchange: () => load(file.files[0]) });
-  const compare = element("input", { type: "range", min: 0, max: 100, value: 100, "aria-label": "how much of the filled picture is shown", oninput: draw });
-  const controls = [undoButton, clearButton];
-  const loadButton = element("button", { textContent: "own picture …", onclick: () => file.click() });
-  const status = element("p", { className: "status" });
-  const place = element("div", { ondragover: (event) => event.preventDefault(), ondrop: dropped });
-  place.style.maxWidth = "600px";
-  box.append(
-    element("div", { className: "bar" }, tools, element("label", {}, "brush", size, sizeText), ...controls, loadButton, file),
-    place,
-    element("div", { className: "bar" }, element("label", {}, "input", compare, "filled"),
-      element("button", { textContent: "save mask", onclick: () => saved("mask") }), element("button", { textContent: "save filled picture", onclick: () => saved("filled") })),
-    status);
+const TOOLS = ["paint", "erase", "box"];
+const UNDOS = 50;
 
-  function choose(name) {
-    tool = name;
-    for (const button of tools.children) button.setAttribute("aria-pressed", String(button.dataset.tool === name));
-    place.firstChild && moveCursor();
+/** The hole that is painted, and what it was before. */
+class Hole {
+  /** @param {Pair} size */
+  constructor([rows, columns]) {
+    this.rows = rows;
+    this.columns = columns;
+    this.mask = new Uint8Array(rows * columns);
+    this.undos = [];
   }
 
-  function sized() {
-    sizeText.textContent = `${size.value} px`;
-    cursor && moveCursor();
+  /** Make the pixels of a disc hole (1) or known (0). */
+  dab([row, column], radius, value) {
+    const [top, left] = [Math.max(0, Math.floor(row - radius)), Math.max(0, Math.floor(column - radius))];
+    for (let r = top; r <= Math.min(this.rows - 1, row + radius); r++)
+      for (let c = left; c <= Math.min(this.columns - 1, column + radius); c++)
+        if ((r - row) ** 2 + (c - column) ** 2 <= radius * radius) this.mask[r * this.columns + c] = value;
+  }
+
+  line(from, to, radius, value) {
+    const [down, right] = [to[0] - from[0], to[1] - from[1]];
+    const steps = Math.max(1, Math.ceil(Math.hypot(down, right) / Math.max(1, radius / 2)));
+    for (let s = 1; s <= steps; s++)
+      this.dab([Math.round(from[0] + (down * s) / steps), Math.round(from[1] + (right * s) / steps)], radius, value);
+  }
+
+  box(a, b) {
+    const [left, right] = [Math.min(a[1], b[1]), Math.max(a[1], b[1])];
+    for (let r = Math.min(a[0], b[0]); r <= Math.max(a[0], b[0]); r++)
+      this.mask.fill(1, r * this.columns + left, r * this.columns + right + 1);
+  }
+
+  /** Remember what the mask was, so that `undo` can bring it back; false if it is the same. */
+  changed(before) {
+    if (before.every((value, i) => value === this.mask[i])) return false;
+    this.undos.push(before);
+    if (this.undos.length > UNDOS) this.undos.shift();
+    return true;
+  }
+
+  undo() {
+    this.mask.set(this.undos.pop());
+  }
+
+  get share() {
+    return this.mask.reduce((sum, m) => sum + m, 0) / this.mask.length;
+  }
+}
+
+class Painter {
+  constructor(model, el) {
+    this.model = model;
+    this.live = isLive(model);
+    this.box = root(el, "misf-painter");
+    this.say = speaker(this.box);
+    this.tool = "paint";
+    this.drag = null; // while the pointer is down: where it went down, where it was last, the mask before
+    this.status = element("p", { className: "status" });
+    this.place = element("div", {
+      style: "max-width: 600px",
+      ondragover: (event) => event.preventDefault(),
+      ondrop: (event) => this.dropped(event),
+    });
+    this.box.append(this.bar(), this.place, this.comparison(), this.status);
+    const hear = (/** @type {Answer} */ answer) => this.show(answer);
+    this.dialogue = new Dialogue(model, this.box, (text) => this.tell(text), hear);
+    this.restore();
+  }
+
+  bar() {
+    const button = (text, onclick) => element("button", { textContent: text, disabled: !this.live, onclick });
+    const tools = TOOLS.map((name) =>
+      element("button", {
+        textContent: name,
+        "data-tool": name,
+        "aria-pressed": String(name === this.tool),
+        onclick: () => this.choose(name),
+      }),
+    );
+    this.tools = element("span", { className: "bar", role: "group", "aria-label": "tool" }, ...tools);
+    this.size = element("input", {
+      type: "range",
+      min: 1,
+      max: 60,
+      value: 16,
+      "aria-label": "brush size in pixels",
+      oninput: () => this.sized(),
+    });
+    this.sizeText = element("output");
+    this.undoButton = button("undo", () => this.undo());
+    const clear = button("clear", () => this.change(() => this.hole.mask.fill(0)));
+    const load = button("own picture …", () => file.click());
+    const file = element("input", {
+      type: "file",
+      accept: "image/*",
+      style: "display: none",
+      onchange: () => this.load(file.files[0]),
+    });
+    const brush = element("label", {}, "brush", this.size, this.sizeText);
+    return element("div", { className: "bar" }, this.tools, brush, this.undoButton, clear, load, file);
+  }
+
+  comparison() {
+    this.compare = element("input", {
+      type: "range",
+      min: 0,
+      max: 100,
+      value: 100,
+      "aria-label": "how much of the filled picture is shown",
+      oninput: () => this.draw(),
+    });
+    return element(
+      "div",
+      { className: "bar" },
+      element("label", {}, "input", this.compare, "filled"),
+      element("button", { textContent: "save mask", onclick: () => this.save("mask") }),
+      element("button", { textContent: "save filled picture", onclick: () => this.save("filled") }),
+    );
   }
 
   /** Take over what Python holds: at the start, and after a reload of the page. */
-  function restore() {
-    const picture = model.get("picture"), asked = model.get("asked"), answer = model.get("answer");
-    size.value = Math.min(16, Math.round(Math.min(...picture.size) / 8)); // on a small picture 16 pixels are half a face
-    adopt(picture.size, bytes(picture.rgb));
-    mask.set(bytes(asked.mask));
-    if (answer.rgb && bytes(answer.rgb).length === 3 * H * W) filled = bytes(answer.rgb);
-    filledMask = answer.number === asked.number ? mask.slice() : new Uint8Array(H * W);
-    draw();
-    tell(answer.error ? `The model failed: ${answer.error}` : answer.seconds !== undefined && filled ? done(answer) : live ? "Paint over what is to vanish." : "");
-    if (!live) tell(`${status.textContent} ${NO_KERNEL}`.trim());
+  restore() {
+    /** @type {Picture} */
+    const picture = this.model.get("picture");
+    /** @type {Asked} */
+    const asked = this.model.get("asked");
+    /** @type {Answer} */
+    const answer = this.model.get("answer");
+    this.size.value = Math.min(16, Math.round(Math.min(...picture.size) / 8)); // on a small picture 16 is half a face
+    this.adopt(picture.size, bytes(picture.rgb));
+    this.hole.mask.set(bytes(asked.mask));
+    let text = this.live ? "Paint over what is to vanish." : "";
+    if (answer.rgb && bytes(answer.rgb).length === this.image.length) {
+      this.filled = bytes(answer.rgb);
+      if (answer.number === asked.number) this.filledMask = this.hole.mask.slice();
+      text = this.done(answer);
+    }
+    if (answer.error) text = `The model failed: ${answer.error}`;
+    this.draw();
+    this.tell(this.live ? text : `${text} ${NO_KERNEL}`.trim());
   }
 
-  function adopt([h, w], rgb) {
-    [H, W, image, mask, filled, undos] = [h, w, rgb, new Uint8Array(h * w), null, []];
-    filledMask = new Uint8Array(h * w);
-    at = [h >> 1, w >> 1];
-    view = stage(H, W, {
-      tabIndex: 0, role: "application", "aria-label": "picture to paint on: arrow keys move the brush, Space paints, Control Z undoes",
-      onpointerdown: down, onpointermove: move, onpointerup: up, onpointercancel: up, onkeydown: key, onpointerleave: () => drag || hide(true),
+  /** Work on this picture from now on. */
+  adopt(size, rgb) {
+    const [H, W] = size;
+    this.pictureSize = size;
+    this.image = rgb;
+    this.hole = new Hole(size);
+    this.filled = null;
+    this.filledMask = new Uint8Array(H * W); // the hole that `filled` is the answer to
+    /** @type {Pair} */
+    this.at = [H >> 1, W >> 1];
+    this.view = stage(size, {
+      tabIndex: 0,
+      role: "application",
+      "aria-label": "picture to paint on: arrow keys move the brush, Space paints, Control Z undoes",
+      style: "touch-action: none", // a finger paints
+      onpointerdown: (event) => this.down(event),
+      onpointermove: (event) => this.move(event),
+      onpointerup: () => this.up(),
+      onpointercancel: () => this.up(),
+      onpointerleave: () => this.drag || this.hideCursor(),
+      onkeydown: (event) => this.key(event),
     });
-    view.node.style.touchAction = "none"; // a finger paints
-    cursor = svg("ellipse", { fill: "none", stroke: "#fff", "stroke-width": 1.5, "vector-effect": "non-scaling-stroke", style: "mix-blend-mode: difference" });
-    outline = svg("rect", { fill: PALETTE.hole, "fill-opacity": 0.5, stroke: PALETTE.hole, "vector-effect": "non-scaling-stroke" });
-    view.marks.append(outline, cursor);
-    place.replaceChildren(view.node);
-    size.max = Math.max(4, Math.round(Math.min(H, W) / 3));
-    sized();
-    hide(true);
+    this.cursor = outline("ellipse", "#fff", 1.5, { style: "mix-blend-mode: difference" });
+    this.frame = outline("rect", PALETTE.hole, 1, { fill: PALETTE.hole, "fill-opacity": 0.5 });
+    this.view.marks.append(this.frame, this.cursor);
+    this.place.replaceChildren(this.view.node);
+    this.size.max = Math.max(4, Math.round(Math.min(H, W) / 3));
+    this.sized();
+    this.hideCursor();
   }
 
-  /** Left of the slider the filled picture, right of it the input; what is painted since is hole on both. */
-  function draw() {
-    const edge = (compare.value / 100) * W, hole = rgbWithHole(image, mask);
-    view.draw((i, out, o) => {
-      const isFilled = filled && i % W < edge && (!mask[i] || !fresh(i));
-      if (isFilled) for (let c = 0; c < 3; c++) out[o + c] = mask[i] ? filled[3 * i + c] : image[3 * i + c];
-      else hole(i, out, o);
+  choose(tool) {
+    this.tool = tool;
+    for (const button of this.tools.children) button.setAttribute("aria-pressed", String(button.dataset.tool === tool));
+    this.showCursor();
+  }
+
+  get radius() {
+    return this.size.value / 2;
+  }
+
+  sized() {
+    this.sizeText.textContent = `${this.size.value} px`;
+    this.showCursor();
+  }
+
+  /** Left of the slider the filled picture, right of it the input; what was painted since is hole on both. */
+  draw() {
+    const W = this.pictureSize[1];
+    const edge = (this.compare.value / 100) * W;
+    const { image, filled, filledMask } = this;
+    const { mask, undos } = this.hole;
+    const input = rgbWithHole(image, mask);
+    const output = filled && rgbWithHole(filled);
+    const known = rgbWithHole(image);
+    this.view.draw((i, rgba, o) => {
+      const isFilled = output && i % W < edge;
+      if (!isFilled || (mask[i] && !filledMask[i])) input(i, rgba, o);
+      else (mask[i] ? output : known)(i, rgba, o);
     });
-    undoButton.disabled = !undos.length || !live;
-    clearButton.disabled = !live;
-    loadButton.disabled = !live;
+    this.undoButton.disabled = !undos.length || !this.live;
   }
 
-  const fresh = (i) => !filledMask[i];
-
-  function tell(text) {
-    status.textContent = text;
-    say(text);
+  tell(text) {
+    this.status.textContent = text;
+    this.say(text);
   }
 
-  const share = () => percent(mask.reduce((sum, m) => sum + m, 0) / mask.length);
-  const done = (answer) => `Hole of ${share()} of the picture, filled in ${answer.seconds.toFixed(2)} s.`;
-
-  function dab([row, column]) {
-    const radius = size.value / 2, value = tool === "erase" ? 0 : 1;
-    for (let r = Math.max(0, Math.floor(row - radius)); r <= Math.min(H - 1, row + radius); r++)
-      for (let c = Math.max(0, Math.floor(column - radius)); c <= Math.min(W - 1, column + radius); c++)
-        if ((r - row) ** 2 + (c - column) ** 2 <= radius * radius) mask[r * W + c] = value;
+  done(answer) {
+    return `Hole of ${percent(this.hole.share)} of the picture, filled in ${answer.seconds.toFixed(2)} s.`;
   }
 
-  function line(from, to) {
-    const steps = Math.max(1, Math.ceil(Math.hypot(to[0] - from[0], to[1] - from[1]) / Math.max(1, size.value / 4)));
-    for (let s = 1; s <= steps; s++) dab([0, 1].map((i) => Math.round(from[i] + ((to[i] - from[i]) * s) / steps)));
+  dab(at) {
+    this.hole.dab(at, this.radius, this.tool === "erase" ? 0 : 1);
   }
 
-  function down(event) {
+  down(event) {
     if (event.button) return;
-    if (!live) return tell(NO_KERNEL);
-    view.node.focus({ preventScroll: true });
-    view.node.setPointerCapture(event.pointerId);
-    drag = { start: view.at(event), last: view.at(event), before: mask.slice() };
-    if (tool !== "box") dab(drag.start);
-    draw();
+    if (!this.live) return this.tell(NO_KERNEL);
+    this.view.node.focus({ preventScroll: true });
+    this.view.node.setPointerCapture(event.pointerId);
+    const at = this.view.at(event);
+    this.drag = { start: at, last: at, before: this.hole.mask.slice() };
+    if (this.tool !== "box") this.dab(at);
+    this.draw();
   }
 
-  function move(event) {
-    at = view.at(event);
-    if (drag && tool !== "box") {
-      line(drag.last, at);
-      draw();
+  move(event) {
+    this.at = this.view.at(event);
+    if (this.drag && this.tool !== "box") {
+      this.hole.line(this.drag.last, this.at, this.radius, this.tool === "erase" ? 0 : 1);
+      this.draw();
     }
-    if (drag) drag.last = at;
-    moveCursor();
+    if (this.drag) this.drag.last = this.at;
+    this.showCursor();
   }
 
-  function up() {
-    if (!drag) return;
-    const { start, last, before } = drag;
-    drag = null;
-    if (tool === "box") {
-      const [top, left] = [0, 1].map((i) => Math.min(start[i], last[i])), [bottom, right] = [0, 1].map((i) => Math.max(start[i], last[i]));
-      for (let r = top; r <= bottom; r++) mask.fill(1, r * W + left, r * W + right + 1);
-    }
-    moveCursor();
-    committed(before);
+  up() {
+    if (!this.drag) return;
+    const { start, last, before } = this.drag;
+    this.drag = null;
+    if (this.tool === "box") this.hole.box(start, last);
+    this.showCursor();
+    this.commit(before);
   }
 
-  function moveCursor() {
-    hide(false);
-    const boxed = drag && tool === "box";
-    cursor.style.display = tool === "box" ? "none" : "";
-    for (const [name, value] of Object.entries({ cx: at[1] + 0.5, cy: at[0] + 0.5, rx: size.value / 2, ry: size.value / 2 })) cursor.setAttribute(name, value);
-    outline.style.display = boxed ? "" : "none";
-    if (!boxed) return;
-    const [y, x] = [0, 1].map((i) => Math.min(drag.start[i], at[i])), [h, w] = [0, 1].map((i) => Math.abs(drag.start[i] - at[i]) + 1);
-    for (const [name, value] of Object.entries({ x, y, width: w, height: h })) outline.setAttribute(name, value);
+  /** The brush under the pointer, or the box that is being drawn. */
+  showCursor() {
+    const [row, column] = this.at;
+    const isBox = this.tool === "box";
+    this.cursor.style.display = isBox ? "none" : "";
+    setAttributes(this.cursor, { cx: column + 0.5, cy: row + 0.5, rx: this.radius, ry: this.radius });
+    this.frame.style.display = this.drag && isBox ? "" : "none";
+    if (!this.drag) return;
+    const [top, left] = this.drag.start;
+    const [height, width] = [Math.abs(top - row) + 1, Math.abs(left - column) + 1];
+    setAttributes(this.frame, { x: Math.min(left, column), y: Math.min(top, row), width, height });
   }
 
-  function hide(away) {
-    cursor.style.display = outline.style.display = away ? "none" : "";
+  hideCursor() {
+    this.cursor.style.display = this.frame.style.display = "none";
   }
 
-  function key(event) {
-    const step = event.shiftKey ? 1 : Math.max(1, Math.round(size.value / 2));
-    const moves = { ArrowUp: [-step, 0], ArrowDown: [step, 0], ArrowLeft: [0, -step], ArrowRight: [0, step] }[event.key];
-    if (moves) {
-      at = [Math.max(0, Math.min(H - 1, at[0] + moves[0])), Math.max(0, Math.min(W - 1, at[1] + moves[1]))];
-      moveCursor();
-      say(`row ${at[0]}, column ${at[1]}${mask[at[0] * W + at[1]] ? ", in the hole" : ""}`);
-    } else if (event.key === " " || event.key === "Enter") change(() => dab(at));
-    else if (event.key === "z" && (event.ctrlKey || event.metaKey)) undo();
+  key(event) {
+    const step = event.shiftKey ? 1 : Math.max(1, Math.round(this.radius));
+    const to = arrowKey(event, this.at, step, this.pictureSize);
+    if (to) {
+      this.at = to;
+      this.showCursor();
+      const inHole = this.hole.mask[to[0] * this.pictureSize[1] + to[1]];
+      this.say(`row ${to[0]}, column ${to[1]}${inHole ? ", in the hole" : ""}`);
+    } else if (isEnter(event)) this.change(() => this.dab(this.at));
+    else if (event.key === "z" && (event.ctrlKey || event.metaKey)) this.undo();
     else return;
     event.preventDefault();
   }
 
-  function change(edit) {
-    if (!live) return tell(NO_KERNEL);
-    const before = mask.slice();
+  change(edit) {
+    if (!this.live) return this.tell(NO_KERNEL);
+    const before = this.hole.mask.slice();
     edit();
-    committed(before);
+    this.commit(before);
   }
 
-  function committed(before) {
-    if (before.every((value, i) => value === mask[i])) return draw();
-    undos.push(before);
-    if (undos.length > 50) undos.shift();
-    ask();
+  commit(before) {
+    if (this.hole.changed(before)) this.ask();
+    else this.draw();
   }
 
-  function undo() {
-    if (!undos.length || !live) return;
-    mask.set(undos.pop());
-    ask();
+  undo() {
+    if (!this.hole.undos.length || !this.live) return;
+    this.hole.undo();
+    this.ask();
   }
 
-  function ask(picture) {
-    number += 1;
-    if (picture) model.set("picture", picture);
-    model.set("asked", { number, mask: mask.slice() });
-    model.save_changes();
-    box.dataset.state = "filling";
-    draw();
-    tell("Filling …");
-    clearTimeout(waiting);
-    waiting = setTimeout(() => tell("Still waiting: the model is slow or the kernel busy. If it was restarted, run this cell again."), 8000);
+  ask() {
+    this.dialogue.ask({ mask: this.hole.mask.slice() }, "Filling …");
+    this.draw();
   }
 
-  /** Only the answer to the last question counts. */
-  function answered() {
-    const answer = model.get("answer");
-    if (answer.number !== number) return;
-    clearTimeout(waiting);
-    if (answer.rgb) {
-      filled = bytes(answer.rgb);
-      filledMask = mask.slice();
-    }
-    box.dataset.state = answer.error ? "failed" : "filled";
-    draw();
-    tell(answer.error ? `The model failed: ${answer.error}` : mask.some(Boolean) ? done(answer) : "Nothing is missing: paint a hole.");
+  /** @param {Answer} answer */
+  show(answer) {
+    this.filled = bytes(answer.rgb);
+    this.filledMask = this.hole.mask.slice();
+    this.draw();
+    this.tell(this.hole.share ? this.done(answer) : "Nothing is missing: paint a hole.");
   }
 
-  function dropped(event) {
+  dropped(event) {
     event.preventDefault();
     event.stopPropagation();
-    if (live) load(event.dataTransfer.files[0]);
-    else tell(NO_KERNEL);
+    if (this.live) this.load(event.dataTransfer.files[0]);
+    else this.tell(NO_KERNEL);
   }
 
-  async function load(chosen) {
-    if (!chosen) return;
+  /** @param {File} [file] a picture of the user's own */
+  async load(file) {
+    if (!file) return;
     let bitmap;
     try {
-      bitmap = await createImageBitmap(chosen);
+      bitmap = await createImageBitmap(file);
     } catch {
-      return tell(`${chosen.name} is not a picture that this browser can read: try a JPEG or PNG file.`);
+      return this.tell(`${file.name} is not a picture that this browser can read: try a JPEG or PNG file.`);
     }
-    const shrink = Math.min(1, model.get("longest") / Math.max(bitmap.width, bitmap.height));
-    const [w, h] = [bitmap.width, bitmap.height].map((n) => Math.max(1, Math.round(n * shrink)));
-    const canvas = element("canvas", { width: w, height: h }), context = canvas.getContext("2d");
-    context.imageSmoothingQuality = "high";
-    context.fillStyle = "#fff"; // what is transparent becomes white
-    context.fillRect(0, 0, w, h);
-    context.drawImage(bitmap, 0, 0, w, h);
-    const rgba = context.getImageData(0, 0, w, h).data, rgb = new Uint8Array(3 * h * w);
-    for (let i = 0; i < h * w; i++) for (let c = 0; c < 3; c++) rgb[3 * i + c] = rgba[4 * i + c];
-    adopt([h, w], rgb);
-    ask({ size: [h, w], rgb });
+    const { size, rgb } = shrunk(bitmap, this.model.get("longest"));
+    this.adopt(size, rgb);
+    this.model.set("picture", { size, rgb });
+    this.ask();
   }
 
-  function saved(what) {
-    const copy = stage(H, W), rgb = filled || image;
-    copy.draw((i, out, o) => {
-      for (let c = 0; c < 3; c++) out[o + c] = what === "mask" ? 255 * mask[i] : rgb[3 * i + c];
-    });
+  save(what) {
+    const copy = stage(this.pictureSize);
+    const rgb = this.filled || this.image;
+    const { mask } = this.hole;
+    const paint = (i, out, o) => out.fill(255 * mask[i], o, o + 3);
+    copy.draw(what === "mask" ? paint : rgbWithHole(rgb));
     download(copy.canvas, `${what}.png`);
   }
-
-  model.on("change:answer", answered);
-  restore();
-  return () => model.off("change:answer", answered);
 }
 
-export default { render };
+/** The pixels of a picture, made smaller where a side is longer. @returns {{size: Pair, rgb: Uint8Array}} */
+function shrunk(bitmap, longest) {
+  const shrink = Math.min(1, longest / Math.max(bitmap.width, bitmap.height));
+  const [w, h] = [bitmap.width, bitmap.height].map((n) => Math.max(1, Math.round(n * shrink)));
+  const canvas = element("canvas", { width: w, height: h });
+  const context = canvas.getContext("2d");
+  context.imageSmoothingQuality = "high";
+  context.fillStyle = "#fff"; // what is transparent becomes white
+  context.fillRect(0, 0, w, h);
+  context.drawImage(bitmap, 0, 0, w, h);
+  const rgba = context.getImageData(0, 0, w, h).data;
+  const rgb = new Uint8Array(3 * h * w);
+  for (let i = 0; i < h * w; i++) rgb.set(rgba.subarray(4 * i, 4 * i + 3), 3 * i);
+  return { size: [h, w], rgb };
+}
+
+export default {
+  render({ model, el }) {
+    const painter = new Painter(model, el);
+    return () => painter.dialogue.close();
+  },
+};

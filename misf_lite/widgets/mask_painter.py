@@ -1,44 +1,46 @@
 """Paint a hole with the pointer and see it filled."""
 
 import time
+from typing import Any
 
 import torch
 import traitlets
 from matplotlib.figure import Figure
-from torch import Tensor
+from torch import Tensor, nn
 
 from misf_lite import figures
 from misf_lite.inpainting import fill
-from misf_lite.model import MISF
+from misf_lite.masks import is_hole
 from misf_lite.widgets import base
 
 
 class MaskPainter(base.Widget):
     """A picture to paint a hole on; the model fills it when the pointer is released, and says how long it took.
 
-    Paint, erase, boxes, undo, an own picture, a slider between input and output; with the keyboard, arrow keys move
-    the brush and the space bar paints. A slow model freezes nothing: of the holes painted meanwhile it fills the last.
+    Paint, erase, boxes, undo, a picture of your own, a slider between input and output; with the keyboard, arrow keys
+    move the brush and the space bar paints. A slow model freezes nothing: of the holes painted meanwhile it fills the
+    last.
 
     Args:
         image: ``(1, 3, H, W)`` in [0, 1].
-        model: fills the hole, where it lies.
+        model: fills the hole, where it lies; any ``model(image, mask)``.
         mask: ``(1, 1, H, W)``, a hole to start with, 1 = hole; None starts without.
-        longest: an own picture with a longer side than this, in pixels, is made smaller.
+        longest: a picture of your own with a longer side than this, in pixels, is made smaller.
 
     Raises:
         ValueError: shapes that do not fit.
     """
 
     _esm = base.script("mask_painter")
-    picture = traitlets.Dict().tag(sync=True, echo_update=False)  # size, rgb: here or in the browser chosen
+    picture = traitlets.Dict().tag(sync=True, echo_update=False)  # size, rgb: chosen here or in the browser
     asked = traitlets.Dict().tag(sync=True, echo_update=False)  # number, mask: by the browser
     answer = traitlets.Dict().tag(sync=True)  # number, rgb, seconds; or number, error
     longest = traitlets.Int(512).tag(sync=True)
     summary = "MaskPainter: run the notebook to paint a hole"
 
-    def __init__(self, image: Tensor, model: MISF, mask: Tensor | None = None, *, longest: int = 512) -> None:
+    def __init__(self, image: Tensor, model: nn.Module, mask: Tensor | None = None, *, longest: int = 512) -> None:
         base.check_pair(image, mask, "MaskPainter")
-        base.check_model(model, torch.nn.Module)
+        base.check_model(model, nn.Module)
         self._model = model
         mask = torch.zeros_like(image[:, :1]) if mask is None else mask
         super().__init__(
@@ -46,9 +48,9 @@ class MaskPainter(base.Widget):
             asked={"number": 0, "mask": base.holes(mask)},
             longest=longest,
         )
-        if mask.any():
-            self._fill(self.picture, self.asked)
-        latest = base.Latest(self._fill)
+        if is_hole(mask).any():
+            self._answer(self.picture, self.asked)
+        latest = base.Latest(self._answer)
         self.observe(lambda change: latest.ask(self.picture, self.asked), "asked")
 
     @property
@@ -67,27 +69,23 @@ class MaskPainter(base.Widget):
         rgb = self.answer.get("rgb")
         return None if rgb is None else base.from_pixels(rgb, self.picture["size"])
 
-    def _fill(self, picture: dict, asked: dict) -> None:
-        answer = {"number": asked["number"]}
-        try:
-            image, mask = (
-                base.from_pixels(picture["rgb"], picture["size"]),
-                base.from_mask(asked["mask"], picture["size"]),
-            )
-            with base.INFERENCE:
-                started = time.perf_counter()
-                filled = fill(self._model, image, mask) if mask.any() else image
-                answer["seconds"] = time.perf_counter() - started
-            answer["rgb"] = base.pixels(torch.where(mask > 0, filled, image))
-        except Exception as error:  # nobody sees what is raised on this thread
-            answer["error"] = f"{type(error).__name__}: {error}"
-        self.answer = answer
+    def _answer(self, picture: dict, asked: dict) -> None:
+        self.answer = base.answer_to(asked["number"], lambda: self._fill(picture, asked["mask"]))
+
+    def _fill(self, picture: dict, hole: bytes) -> dict[str, Any]:
+        image = base.from_pixels(picture["rgb"], picture["size"])
+        mask = base.from_mask(hole, picture["size"])
+        with base.INFERENCE:
+            started = time.perf_counter()
+            filled = fill(self._model, image, mask) if is_hole(mask).any() else image
+            seconds = time.perf_counter() - started
+        return {"rgb": base.pixels(filled), "seconds": seconds}
 
     def still(self) -> Figure:
         """The picture with its hole, and filled."""
         shown = {"paint a hole here": figures.with_hole(self.image, self.mask)}
         if self.filled is not None:
-            shown |= {"filled": self.filled}
+            shown["filled"] = self.filled
         H, W = self.picture["size"]
         figure = base.new_figure(7, 3.5 * H / W + 0.4)
         axes = figure.subplots(1, 2)

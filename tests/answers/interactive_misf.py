@@ -9,10 +9,14 @@ def raises(*arguments):
     raise KeyError("K4")
 
 
-def bias(groups, N, tap=None):
+def ones_at(tap, groups, N):
     taps = torch.zeros(groups, N * N)
-    taps[:, N * N // 2 if tap is None else tap] = 1
+    taps[:, tap] = 1
     return taps.flatten()
+
+
+def bias(groups, N):
+    return ones_at(N * N // 2, groups, N)
 
 
 def bias_of_the_first(groups, N):
@@ -21,8 +25,9 @@ def bias_of_the_first(groups, N):
     return taps
 
 
-def predicted(H, W, width, channels=4, down=lambda n: (n + 3) // 4, colours=3, taps=9):
-    return taps * (channels * width * down(H) * down(W) + colours * H * W)
+def predicted(H, W, width, channels=4, divisor=4, rounding=3, colours=3, taps=9):
+    h, w = ((n + rounding) // divisor for n in (H, W))
+    return taps * (channels * width * h * w + colours * H * W)
 
 
 def first(differs):
@@ -73,11 +78,11 @@ def cut_to_size(ours, theirs):
 
 
 def passes_with(decoded, image, mask, kernels, passes, first=True, each=True, last=True):
-    picture = torch.where(mask > 0, decoded, image) if first else decoded
+    """first, each, last: whether known pixels are laid over before the first pass, after each, and after the last."""
+    picture = torch.where((mask > 0) | (not first), decoded, image)
     for _ in range(passes):
-        picture = filter2d(picture, kernels)
-        picture = torch.where(mask > 0, picture, image) if each else picture
-    return torch.where(mask > 0, picture, image) if last else picture
+        picture = torch.where((mask > 0) | (not each), filter2d(picture, kernels), image)
+    return torch.where((mask > 0) | (not last), picture, image)
 
 
 def always_the_first(decoded, image, mask, kernels, passes):
@@ -99,8 +104,8 @@ WRONG = [
     ("identity_bias", lambda g, N: torch.zeros(g * N * N), "wiped out"),
     ("identity_bias", lambda g, N: torch.ones(g * N * N), "adds up the whole window"),
     ("identity_bias", lambda g, N: torch.ones(g * N * N) / N**2, "mean filter"),
-    ("identity_bias", lambda g, N: bias(g, N, 0), "upper left neighbour"),
-    ("identity_bias", lambda g, N: bias(g, N, N // 2), "in the first row"),
+    ("identity_bias", lambda g, N: ones_at(0, g, N), "upper left neighbour"),
+    ("identity_bias", lambda g, N: ones_at(N // 2, g, N), "in the first row"),
     ("identity_bias", bias_of_the_first, "only the first kernel"),
     ("identity_bias", lambda g, N: bias(g, N).view(g, -1).T.flatten(), "groups first, then taps"),
     ("identity_bias", lambda g, N: bias(g, N).view(g, -1), r"returns the shape \(1, 9\), expected \(9,\)"),
@@ -111,9 +116,9 @@ WRONG = [
     ("link_weights", lambda w: 4 * 4 * 2 * w * 4 * w + 4 * w, "as many biases"),
     ("link_weights", lambda w: 4 * 4 * 2 * w * 2 * w, "E3 has 4 · width"),
     ("link_weights", lambda w: 0, "has to look at what it is handed"),
-    ("predicted_weights", lambda H, W, w: predicted(H, W, w, down=lambda n: n // 4), "rounded up"),
-    ("predicted_weights", lambda H, W, w: predicted(H, W, w, down=lambda n: n), "a quarter as high"),
-    ("predicted_weights", lambda H, W, w: predicted(H, W, w, down=lambda n: (n + 1) // 2), "halved twice"),
+    ("predicted_weights", lambda H, W, w: predicted(H, W, w, rounding=0), "rounded up"),
+    ("predicted_weights", lambda H, W, w: predicted(H, W, w, divisor=1, rounding=0), "a quarter as high"),
+    ("predicted_weights", lambda H, W, w: predicted(H, W, w, divisor=2, rounding=1), "halved twice"),
     ("predicted_weights", lambda H, W, w: predicted(H, W, w, taps=1), "9 taps"),
     ("predicted_weights", lambda H, W, w: predicted(H, W, w, colours=1), "every colour"),
     ("predicted_weights", lambda H, W, w: predicted(H, W, w, channels=1 / w), "each has kernels of its own"),
@@ -136,8 +141,8 @@ WRONG = [
     ("first_difference", raises, "stopped with KeyError"),
     ("several_passes", lambda d, i, m, k, p: passes_with(d, i, 1 - m, k, p), "the mask is 1 in the hole"),
     ("several_passes", always_the_first, "it filters only once"),
-    ("several_passes", lambda d, i, m, k, p: passes_with(d, i, m, k, p + 1), "once too often"),
-    ("several_passes", lambda d, i, m, k, p: passes_with(d, i, m, k, p - 1), "once too few"),
+    ("several_passes", lambda d, i, m, k, p: passes_with(d, i, m, k, p + 1), "one pass too many"),
+    ("several_passes", lambda d, i, m, k, p: passes_with(d, i, m, k, p - 1), "one pass too few"),
     ("several_passes", lambda *a: passes_with(*a, first=False), "the whole decoder's picture"),
     ("several_passes", lambda *a: passes_with(*a, first=False, each=False), "at the end only"),
     ("several_passes", lambda *a: passes_with(*a, each=False, last=False), "after each pass"),

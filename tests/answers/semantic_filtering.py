@@ -14,13 +14,31 @@ def pooled(mask, step, pool=F.avg_pool2d):
     return pool(mask[None, None], step)[0, 0]
 
 
-def taps(
-    features, kernels, mode="reflect", tap=lambda i, j, N: i * N + j, kernel=lambda c, C, G: c * G // C, start=None
-):
+def row_by_row(i, j, N):
+    return i * N + j
+
+
+def swapped(i, j, N):
+    return j * N + i
+
+
+def turned(i, j, N):
+    return N * N - 1 - i * N - j
+
+
+def neighbours(c, C, G):
+    return c * G // C
+
+
+def by_turns(c, C, G):
+    return c % G
+
+
+def taps(features, kernels, mode="reflect", tap=row_by_row, kernel=neighbours, before=1):
     """The sum of shifted features, channel by channel; C channels, G kernels."""
     (C, H, W), N = features.shape, round(kernels.shape[1] ** 0.5)
     r = N // 2
-    padded = F.pad(features[None], (r,) * 4 if start is None else (0, N - 1, 0, N - 1), mode=mode)[0]
+    padded = F.pad(features[None], (before * r, (2 - before) * r) * 2, mode=mode)[0]
     result = torch.zeros(C, H, W)
     for c in range(C):
         for i in range(N):
@@ -28,14 +46,6 @@ def taps(
                 weights = kernels[kernel(c, C, len(kernels)), tap(i, j, N)]
                 result[c] += weights * padded[c, i : i + H, j : j + W]
     return result
-
-
-def turned(i, j, N):
-    return N * N - 1 - i * N - j
-
-
-def swapped(i, j, N):
-    return j * N + i
 
 
 def travelling(features, kernels):
@@ -102,7 +112,7 @@ WRONG = [
     ("filter_features", lambda x, k: taps(x, k, tap=turned), "turned round"),
     ("filter_features", lambda x, k: taps(x, k, mode="constant"), "zeros come in"),
     ("filter_features", lambda x, k: taps(x, k, mode="replicate"), "is repeated"),
-    ("filter_features", lambda x, k: taps(x, k, start=0), "N // 2 before"),
+    ("filter_features", lambda x, k: taps(x, k, before=0), "N // 2 before"),
     ("filter_features", lambda x, k: x, "nothing has been filtered"),
     ("filter_features", lambda x, k: x.zero_(), "gives 0"),
     ("filter_features", raises, "stopped with IndexError: index 9"),
@@ -123,7 +133,7 @@ WRONG = [
     ("channels_first", lambda r, N: reordered(r, N).softmax(1), "leave out the softmax"),
     ("channels_first", lambda r, N: r.unflatten(0, (N * N, -1)), r"returns the shape \(9, 4, 5, 6\)"),
     ("channels_first", lambda r, N: None, "returns nothing yet"),
-    ("filter_in_groups", lambda x, k: taps(x, k, kernel=lambda c, C, G: c % G), "groups are neighbours"),
+    ("filter_in_groups", lambda x, k: taps(x, k, kernel=by_turns), "groups are neighbours"),
     ("filter_in_groups", lambda x, k: taps(x, k[:1]), "first group's"),
     ("filter_in_groups", lambda x, k: taps(x, k.mean(0, keepdim=True)), "averaged"),
     ("filter_in_groups", mixed_in_groups, "stay apart"),
@@ -132,7 +142,7 @@ WRONG = [
     ("filter_in_groups", lambda x, k: taps(x, k, tap=turned), "turned round"),
     ("filter_in_groups", lambda x, k: taps(x, k, mode="constant"), "zeros come in"),
     ("filter_in_groups", lambda x, k: taps(x, k, mode="replicate"), "is repeated"),
-    ("filter_in_groups", lambda x, k: taps(x, k, start=0), "N // 2 before"),
+    ("filter_in_groups", lambda x, k: taps(x, k, before=0), "N // 2 before"),
     ("filter_in_groups", lambda x, k: x, "nothing has been filtered"),
     ("filter_in_groups", lambda x, k: taps(x[:: len(x) // len(k)], k), r"returns the shape \(2, 7, 5\)"),
 ]

@@ -4,12 +4,17 @@ import numpy as np
 import torch
 
 
-def window(picture, kernel, row, column, start=None):
+def window(picture, kernel, row, column):
     N = len(kernel)
-    start = N // 2 if start is None else start
     padded = torch.nn.functional.pad(picture, (N, N, N, N))
-    top, left = row - start + N, column - start + N
+    top, left = row - N // 2 + N, column - N // 2 + N
     return (kernel * padded[top : top + N, left : left + N]).sum()
+
+
+def from_the_pixel_on(picture, kernel, row, column):
+    N = len(kernel)
+    padded = torch.nn.functional.pad(picture, (0, N, 0, N))
+    return (kernel * padded[row : row + N, column : column + N]).sum()
 
 
 def raises(*arguments):
@@ -33,7 +38,7 @@ WRONG = [
     ("composite", lambda o, i, m: None, "returns nothing yet"),
     ("filter_pixel", lambda p, k, r, c: window(p, k.T, r, c), "swapped"),
     ("filter_pixel", lambda p, k, r, c: window(p, k.flip(0, 1), r, c), "turned round"),
-    ("filter_pixel", lambda p, k, r, c: window(p, k, r, c, start=0), "N // 2 before"),
+    ("filter_pixel", from_the_pixel_on, "N // 2 before"),
     ("filter_pixel", lambda p, k, r, c: window(p, k, r, c) / k.sum(), "gives"),
     ("filter_pixel", raises, "stopped with IndexError: index 9"),
     ("hole_share", lambda k, m, r, c: 1 - window(m, k, r, c) / k.sum(), "1 in the hole"),
@@ -44,6 +49,8 @@ WRONG = [
     ("composite", lambda o, i, m: (o, i), "returns a tuple, expected a number or a tensor"),
     ("filter_pixel", lambda p, k, r, c: p.zero_().sum(), "gives"),
     ("composite", lambda o, i, m: (o.zero_(), i.zero_())[0], "gives"),
+    ("hole_share", lambda k, m, r, c: window(m, k.flip(0, 1), r, c) / k.sum(), "turned round"),
+    ("hole_share", lambda k, m, r, c: from_the_pixel_on(m, k, r, c) / k.sum(), "N // 2 before"),
 ]
 
 RIGHT = [

@@ -13,10 +13,22 @@ def weighted(output, target, mask, weight):
     return ((output - target).abs() * (1 + (weight - 1) * mask)).sum() / (1 + (weight - 1) * mask).sum() / 3
 
 
-def cycle(step, top, last, peak, ease=lambda x: (1 - math.cos(math.pi * x)) / 2, start=1 / 25):
+def half_a_cosine(x):
+    return (1 - math.cos(math.pi * x)) / 2
+
+
+def whole_wave(x):
+    return 1 - math.cos(math.pi * x)
+
+
+def cycle(step, top, last, peak, ease=half_a_cosine, start=1 / 25):
     if step <= top:
         return peak * (start + (1 - start) * ease(step / top))
     return peak * (1 - ease((step - top) / (last - top)))
+
+
+def counted_from_0(step, top, last, peak):
+    return cycle(step, top, last, peak) if step <= top else peak * (1 - half_a_cosine(step / last))
 
 
 def saved_in_place(path, text, write):
@@ -68,10 +80,10 @@ WRONG = [
     ("largest_batch", lambda b, f, p, c: math.ceil((b - f) / (p * c**2)), "one too many"),
     ("largest_batch", lambda b, f, p, c: (b - f) / (p * c**2), "whole number"),
     ("largest_batch", lambda b, f, p, c: int((b + f) // (p * c**2)), "not added"),
-    ("one_cycle", lambda *a: cycle(*a, ease=lambda x: x), "straight lines"),
+    ("one_cycle", lambda *a: cycle(*a, ease=float), "straight lines"),
     ("one_cycle", lambda *a: cycle(*a, start=0), "starts at peak / 25"),
     ("one_cycle", lambda s, t, n, p: p * (1 + math.cos(math.pi * s / n)) / 2, "first it has to rise"),
-    ("one_cycle", lambda *a: cycle(*a, ease=lambda x: 1 - math.cos(math.pi * x)), "the whole wave"),
+    ("one_cycle", lambda *a: cycle(*a, ease=whole_wave), "the whole wave"),
     ("one_cycle", lambda s, t, n, p: p, "gives"),
     ("atomic_save", saved_in_place, "under another name first"),
     ("atomic_save", saved_elsewhere, "never gets its name"),
@@ -80,6 +92,9 @@ WRONG = [
     ("atomic_save", lambda p, t, w: p.write_text("half") and p, "neither the old text nor the new"),
     ("atomic_save", lambda p, t, w: None, "returns nothing yet"),
     ("atomic_save", raises, "stopped with IndexError"),
+    ("weighted_l1", lambda o, t, m, w: ((o - t) * (1 + (w - 1) * m)).mean() / (1 + (w - 1) * m).mean(), "without abs"),
+    ("moving_average", lambda a, c, d: a, "leave no trace"),
+    ("one_cycle", counted_from_0, "count the steps from top on"),
 ]
 
 RIGHT = [

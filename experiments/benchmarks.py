@@ -1,4 +1,4 @@
-"""What `misf-lite bench` measures: ratios within one run, never bare times."""
+"""What `python -m experiments bench` measures: ratios within one run, never bare times."""
 
 import contextlib
 import io
@@ -9,7 +9,9 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
@@ -20,16 +22,21 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from misf_lite.datasets import Pictures, as_jpeg, photos
+from misf_lite import datasets
+from misf_lite.batches import Batches, open_batches
 from misf_lite.device import device
 from misf_lite.filtering import filter2d
+from misf_lite.flow import Flow
+from misf_lite.lite import ImageFilter, LiteConfig, build
 from misf_lite.masks import random_mask
 from misf_lite.model import MISF, MISFConfig
-from misf_lite.training import LOOK, Batches, Recipe, open_batches, train
+from misf_lite.recipe import Recipe
+from misf_lite.training import LOG_EVERY, train
 
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler is asked about memory only; its log says nothing of it
 
-Filter = Callable[[Tensor, Tensor], Tensor]
+Step = Callable[[Tensor, Tensor], Tensor]
+PRECISIONS = ("float32", "bf16")
 
 
 @contextlib.contextmanager
@@ -64,8 +71,9 @@ def bench_filter(shape: tuple[int, int, int, int] = (4, 256, 64, 64), rounds: in
     x = torch.randn(shape, requires_grad=True)
     kernels = torch.randn(B, C, 9, H, W, requires_grad=True)
     grad = torch.randn(shape)
-    ways: dict[str, Filter] = {"stack of shifted copies": stacked, "F.unfold": unfolded, "filter2d": filter2d}
-    forward, both = ({name: [] for name in ways} for _ in range(2))
+    ways = {"stack of shifted copies": stacked, "F.unfold": unfolded, "filter2d": filter2d}
+    forward: dict[str, list[float]] = {name: [] for name in ways}
+    both: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, way in ways.items():  # in turn, so that a slow moment of the machine meets all of them
             started = time.perf_counter()
@@ -79,15 +87,22 @@ def bench_filter(shape: tuple[int, int, int, int] = (4, 256, 64, 64), rounds: in
         f"x {shape}, kernels {tuple(kernels.shape)} ({weight / 1e6:.0f} MB), float32, {torch.get_num_threads()} thread",
         " " * 24 + "     forward  × filter2d  + backward  × filter2d   extra memory  of kernels",
     ]
-    ours = [statistics.median(times["filter2d"]) for times in (forward, both)]
+    our_forward = statistics.median(forward["filter2d"])
+    our_both = statistics.median(both["filter2d"])
     for name, way in ways.items():
-        f, b = statistics.median(forward[name]), statistics.median(both[name])
-        extra = max(
-            peak_extra(lambda way=way: way(x.detach(), kernels.detach())),
-            peak_extra(lambda way=way: ((y := way(x, kernels)), *torch.autograd.grad(y, (x, kernels), grad))),
-        )
+
+        def run_forward(way: Step = way) -> Tensor:
+            return way(x.detach(), kernels.detach())
+
+        def run_both(way: Step = way) -> tuple[Tensor, ...]:
+            y = way(x, kernels)
+            return (y, *torch.autograd.grad(y, (x, kernels), grad))
+
+        extra = max(peak_extra(run_forward), peak_extra(run_both))
+        f = statistics.median(forward[name])
+        b = statistics.median(both[name])
         lines.append(
-            f"{name:24}{f * 1e3:9.1f} ms{f / ours[0]:12.1f}{b * 1e3:9.1f} ms{b / ours[1]:12.1f}"
+            f"{name:24}{f * 1e3:9.1f} ms{f / our_forward:12.1f}{b * 1e3:9.1f} ms{b / our_both:12.1f}"
             f"{extra / 1e6:12.1f} MB{extra / weight:11.1%}"
         )
     return "\n".join(lines)
@@ -101,28 +116,19 @@ def bench_loader(
     files: int = 6,
     rounds: int = 24,
 ) -> str:
-    """Batches that one process draws, against those that training takes: bare steps on one thread.
-
-    The JPEGs are mosaics of the bundled photographs: reading them costs no less than reading a camera's.
-    """
-    config, recipe = config or MISFConfig.lite(), recipe or Recipe.lite()
-    width, height = size
+    """Batches that one process draws, against those that training takes: bare steps on one thread."""
+    config = config or LiteConfig()
+    recipe = recipe or Recipe()
     with tempfile.TemporaryDirectory() as folder:
-        for path in photos("train")[:files]:
-            tile = np.asarray(Image.open(path).convert("RGB"))
-            mosaic = np.tile(tile, (height // tile.shape[0] + 1, width // tile.shape[1] + 1, 1))[:height, :width]
-            Image.fromarray(mosaic).save(Path(folder, path.name), quality=90)
-        bundled, kept = (open_batches(replace(recipe, data=data))[0] for data in ("photos", folder))
-        packed = Batches(
-            recipe, Pictures([as_jpeg(np.asarray(picture)) for picture in kept.pictures], kept.pictures.shrink)
-        )
+        write_mosaics(Path(folder), size, files)
         sources = {
-            "bundled photographs": bundled,
-            f"folder of {width}×{height} JPEGs": kept,
-            "the same, kept as JPEG": packed,
+            "bundled photographs": open_batches(replace(recipe, data="photos"))[0],
+            f"folder of {size[0]}×{size[1]} JPEGs": open_batches(replace(recipe, data=folder))[0],
         }
-        steps = {f"{precision} training": bare_step(config, recipe, precision) for precision in ("float32", "bf16")}
-        seconds = {name: [] for name in (*sources, *steps)}
+        with mock.patch.object(datasets, "MEMORY", 0):
+            sources["the same, kept as JPEG"] = open_batches(replace(recipe, data=folder))[0]
+        steps = {f"{precision} training": bare_step(config, recipe, precision) for precision in PRECISIONS}
+        seconds: dict[str, list[float]] = {name: [] for name in (*sources, *steps)}
         for i in range(rounds + 1):
             for name, batches in sources.items():
                 started = time.perf_counter()
@@ -133,15 +139,22 @@ def bench_loader(
                 step(*batch)
                 seconds[name].append(time.perf_counter() - started)
     mean = {name: statistics.mean(times[1:]) for name, times in seconds.items()}  # the first round warms up
-    lines = [
-        _what(config, recipe),
-        " " * 28 + "   batches/s  × float32 training  × bf16 training",
-        *(f"{name:28}{1 / mean[name]:12.1f}" for name in ("float32 training", "bf16 training")),
-    ]
+    lines = [describe_run(config, recipe), " " * 28 + "   batches/s  × float32 training  × bf16 training"]
+    for name in steps:
+        lines.append(f"{name:28}{1 / mean[name]:12.1f}")
     for name in sources:
-        single, half = (mean[f"{precision} training"] / mean[name] for precision in ("float32", "bf16"))
+        single, half = (mean[step] / mean[name] for step in steps)
         lines.append(f"{name:28}{1 / mean[name]:12.1f}{single:20.1f}{half:17.1f}")
     return "\n".join(lines)
+
+
+def write_mosaics(folder: Path, size: tuple[int, int], files: int) -> None:
+    """JPEGs of any size, made of bundled photographs: reading them costs no less than reading a camera's."""
+    width, height = size
+    for path in datasets.photos("train")[:files]:
+        tile = np.asarray(Image.open(path).convert("RGB"))
+        mosaic = np.tile(tile, (height // tile.shape[0] + 1, width // tile.shape[1] + 1, 1))[:height, :width]
+        Image.fromarray(mosaic).save(folder / path.name, quality=90)
 
 
 @one_thread()
@@ -149,9 +162,10 @@ def bench_loader(
 def bench_model(size: int = 256, rounds: int = 5) -> str:
     """The three architectures on one picture: multiply-adds, time, parameters; float32, one thread."""
     image, mask = torch.rand(1, 3, size, size), random_mask(size)
-    models = {name: MISF(getattr(MISFConfig, name)()).eval() for name in ("paper", "lite", "toy")}
+    configs = {"paper": MISFConfig.paper(), "lite": LiteConfig(), "toy": MISFConfig.toy()}
+    models = {name: build(config).eval() for name, config in configs.items()}
     work = {name: multiply_adds(model, image, mask) for name, model in models.items()}  # and it warms up
-    seconds = {name: [] for name in models}
+    seconds: dict[str, list[float]] = {name: [] for name in models}
     for _ in range(rounds):
         for name, model in models.items():
             model(image, mask)  # the model before it has emptied the caches
@@ -164,7 +178,8 @@ def bench_model(size: int = 256, rounds: int = 5) -> str:
     ]
     paper = statistics.median(seconds["paper"])
     for name, model in models.items():
-        median, parameters = statistics.median(seconds[name]), sum(p.numel() for p in model.parameters())
+        median = statistics.median(seconds[name])
+        parameters = sum(p.numel() for p in model.parameters())
         lines.append(
             f"{name:8}{work[name] / 1e9:11.2f} G{work['paper'] / work[name]:9.1f}"
             f"{median * 1e3:9.0f} ms{paper / median:8.1f}{parameters:12,}"
@@ -172,28 +187,63 @@ def bench_model(size: int = 256, rounds: int = 5) -> str:
     return "\n".join(lines)
 
 
-def multiply_adds(model: MISF, image: Tensor, mask: Tensor) -> int:
+def multiply_adds(model: MISF | ImageFilter, image: Tensor, mask: Tensor) -> int:
     """Multiply-adds of the convolutions and the filters, in each of their passes. Arguments as for the model."""
     with FlopCounterMode(display=False) as counter:
-        trace = model.trace(image, mask)
-    config = model.config
-    passes = {level: config.passes if level == 0 else 1 for level in config.levels}
-    filters = sum(x.numel() * config.kernel_size[level] ** 2 * passes[level] for level, x in trace.before.items())
-    return counter.get_total_flops() // 2 + filters
+        flow = Flow.of(model, image, mask)
+    total = counter.get_total_flops() // 2
+    for level in model.config.levels:
+        filtered = flow[f"F{level}" if level else "picture"]
+        taps = flow[f"K{level or ''}"].shape[2]
+        passes = 1 if level else getattr(model.config, "passes", 1)  # only a LiteConfig has them
+        total += filtered.numel() * taps * passes
+    return total
 
 
-class _Enough(Exception):
+class Enough(Exception):
     """Ends a training that has been watched for long enough."""
+
+
+class Watch:
+    """Called after each step of any optimiser: after ten steps of the training, ten bare ones on the same batches."""
+
+    def __init__(self, batches: Batches, step: Step, turns: int) -> None:
+        self.batches = batches
+        self.step = step
+        self.turns = turns
+        self.loop: list[float] = []  # seconds of ten steps each
+        self.bare: list[float] = []
+        self.taken = 0
+        self.watching = True  # the bare steps have an optimiser, too
+        self.since = 0.0
+
+    def __call__(self, *_: object) -> None:
+        if not self.watching:
+            return
+        self.taken += 1
+        if self.taken % LOG_EVERY:
+            return
+        self.loop.append(time.perf_counter() - self.since)
+        self.watching = False
+        drawn = [self.batches[i] for i in range(self.taken - LOG_EVERY, self.taken)]
+        self.since = time.perf_counter()
+        for batch in drawn:
+            self.step(*batch)
+        self.bare.append(time.perf_counter() - self.since)
+        if len(self.bare) > self.turns:
+            raise Enough
+        self.watching = True
+        self.since = time.perf_counter()
 
 
 @one_thread()
 def bench_train(
     config: MISFConfig | None = None, recipe: Recipe | None = None, turns: int = 4, workers: int | None = None
 ) -> str:
-    """The training loop (loader, clipping, moving average, looks) against bare steps on the same batches.
+    """The training loop (loader, clipping, moving average, log) against bare steps on the same batches.
 
-    They take turns of ten steps; validations and checkpoints are not among what is timed. While the bare steps run,
-    the loader's processes draw on, but no more than two batches each.
+    They take turns of ten steps; validations and checkpoints are not timed. While the bare steps run, the loader's
+    processes draw on, but no more than two batches each.
 
     Args:
         recipe: without the adversarial loss, as the discriminator takes steps of its own.
@@ -202,53 +252,39 @@ def bench_train(
     Raises:
         ValueError: a device other than the CPU, whose steps cannot be timed from outside.
     """
-    config, recipe = config or MISFConfig.lite(), recipe or Recipe.lite()
     if device().type != "cpu":
         raise ValueError("bench train measures on the CPU: set MISF_LITE_DEVICE=cpu")
-    batches, step = open_batches(recipe)[0], bare_step(config, recipe)
-    loop, bare, taken, since, watching = [], [], 0, 0.0, True
-
-    def after_step(*_: object) -> None:
-        """Called after each step of any optimiser, so of the bare steps, too."""
-        nonlocal taken, since, watching
-        taken += watching
-        if not watching or taken % LOOK:
-            return
-        loop.append(time.perf_counter() - since)
-        watching = False
-        drawn = [batches[i] for i in range(taken - LOOK, taken)]
-        since = time.perf_counter()
-        for batch in drawn:
-            step(*batch)
-        bare.append(time.perf_counter() - since)
-        if len(bare) > turns:
-            raise _Enough
-        watching, since = True, time.perf_counter()
-
+    config = config or LiteConfig()
+    recipe = recipe or Recipe()
+    batches, _, _ = open_batches(recipe)
+    step = bare_step(config, recipe)
+    watch = Watch(batches, step, turns)
     quiet = contextlib.redirect_stdout(io.StringIO())
-    hook = register_optimizer_step_post_hook(after_step)
-    with contextlib.suppress(_Enough), tempfile.TemporaryDirectory() as folder, quiet, hook:
+    hook = register_optimizer_step_post_hook(watch)
+    with contextlib.suppress(Enough), tempfile.TemporaryDirectory() as folder, quiet, hook:
         train(config, recipe, folder, every=recipe.steps, workers=workers)
-    del loop[0], bare[0]  # warming up
+    loop, bare = watch.loop[1:], watch.bare[1:]  # the first turn warms up
     ratios = [real / plain for real, plain in zip(loop, bare, strict=True)]
-    one_each = {image.shape[-1]: (image, mask) for image, mask in (batches[i] for i in range(LOOK))}
-    extra = {crop: peak_extra(lambda batch=batch: step(*batch)) for crop, batch in sorted(one_each.items())}
+    one_each = {image.shape[-1]: (image, mask) for image, mask in (batches[i] for i in range(LOG_EVERY))}
+    memory = []
+    for crop, batch in sorted(one_each.items()):
+        memory.append(f"{peak_extra(partial(step, *batch)) / 1e6:.1f} MB at crops of {crop}")
     return "\n".join(
         [
-            f"{_what(config, recipe)}; {turns} turns of {LOOK} steps each",
-            f"training loop {statistics.mean(loop) / LOOK * 1e3:9.1f} ms a step",
-            f"bare step     {statistics.mean(bare) / LOOK * 1e3:9.1f} ms",
+            f"{describe_run(config, recipe)}; {turns} turns of {LOG_EVERY} steps each",
+            f"training loop {statistics.mean(loop) / LOG_EVERY * 1e3:9.1f} ms a step",
+            f"bare step     {statistics.mean(bare) / LOG_EVERY * 1e3:9.1f} ms",
             f"ratio         {statistics.median(ratios):9.2f}    (median; {min(ratios):.2f} to {max(ratios):.2f})",
-            "memory of a step: " + ", ".join(f"{n / 1e6:.1f} MB at crops of {crop}" for crop, n in extra.items()),
-            f"memory of this process, at its peak: {_peak_memory()}",
+            f"memory of a step: {', '.join(memory)}",
+            f"memory of this process, at its peak: {peak_memory()}",
         ]
     )
 
 
-def bare_step(config: MISFConfig, recipe: Recipe, precision: str = "float32") -> Callable[[Tensor, Tensor], Tensor]:
+def bare_step(config: MISFConfig, recipe: Recipe, precision: str = "float32") -> Step:
     """Forward, L1, backward, AdamW: what training has to do, and nothing around it. Returns the step."""
-    model = MISF(config)
-    optimiser = torch.optim.AdamW(model.parameters(), recipe.rate)
+    model = build(config)
+    optimiser = torch.optim.AdamW(model.parameters(), recipe.lr)
 
     def step(image: Tensor, mask: Tensor) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
@@ -261,12 +297,12 @@ def bare_step(config: MISFConfig, recipe: Recipe, precision: str = "float32") ->
     return step
 
 
-def _what(config: MISFConfig, recipe: Recipe) -> str:
+def describe_run(config: MISFConfig, recipe: Recipe) -> str:
     crops = ", ".join(map(str, recipe.crops))
     return f"width {config.width}, crops of {crops}, batch {recipe.batch}, {torch.get_num_threads()} thread"
 
 
-def _peak_memory() -> str:
+def peak_memory() -> str:
     """The most that this process has held so far."""
     try:
         import resource
@@ -285,5 +321,5 @@ def peak_extra(call: Callable[[], Tensor | tuple[Tensor, ...]]) -> int:
         if event.name() == "[memory]":
             held += event.nbytes()
             peak = max(peak, held)
-    returned = sum(t.nbytes for t in ((results,) if isinstance(results, Tensor) else results))
-    return peak - returned
+    returned = (results,) if isinstance(results, Tensor) else results
+    return peak - sum(tensor.nbytes for tensor in returned)

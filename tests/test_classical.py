@@ -1,3 +1,7 @@
+"""Methods that have learnt nothing: the spline against a direct solver, the others for what they promise."""
+
+import sys
+
 import numpy as np
 import pytest
 import scipy.sparse as sparse
@@ -6,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse.linalg import spsolve
 
-from misf_lite.guess import smooth_guess
+from misf_lite.classical import CLASSICAL, mean_fill, patchmatch, smooth_guess
 from misf_lite.masks import random_mask
+from misf_lite.metrics import psnr
 
 
 def solved(image, hole, tension):
@@ -71,3 +76,51 @@ def test_without_any_known_pixel_the_guess_is_grey():
 def test_half_precision_gives_the_guess_of_float32_rounded(dtype):
     image, mask = torch.rand(1, 3, 32, 32).to(dtype), random_mask(32, (0.2, 0.4), "strokes", 1)
     assert torch.equal(smooth_guess(image, mask), smooth_guess(image.float(), mask).to(dtype))
+
+
+# The others
+
+
+def test_mean_fill_paints_the_mean_of_the_known_pixels():
+    image = torch.tensor([0.2, 0.4, 0.9]).view(1, 1, 1, 3).expand(1, 3, 1, 3)
+    mask = torch.tensor([0.0, 0.0, 1.0]).view(1, 1, 1, 3)
+    torch.testing.assert_close(mean_fill(image, mask)[0, 0, 0], torch.tensor([0.2, 0.4, 0.3]))
+
+
+def test_patchmatch_copies_patches_and_keeps_known_pixels():
+    rows, columns = torch.meshgrid(torch.arange(48), torch.arange(48), indexing="ij")
+    image = ((rows // 4 + columns // 4) % 2).float().expand(1, 3, 48, 48) * 0.6 + 0.2
+    mask = torch.zeros(1, 1, 48, 48)
+    mask[..., 18:30, 18:30] = 1
+    filled = patchmatch(image.masked_fill(mask > 0, 0), mask)
+    known = (mask == 0).expand_as(image)
+    assert (filled - image)[known].abs().max() < 1 / 255
+    assert filled[~known].unique().numel() <= 20  # its colours are those of the board, not between them
+    assert psnr(filled, image, mask) > psnr(mean_fill(image, mask), image, mask)
+
+
+@pytest.mark.parametrize("method", CLASSICAL.values(), ids=CLASSICAL)
+def test_classical_methods_continue_a_gradient_and_keep_what_is_known(method):
+    colours = torch.tensor([1, 0.7, 0.4]).view(1, 3, 1, 1)
+    ramp = torch.linspace(0.2, 0.8, 40).expand(1, 3, 30, 40) * colours
+    ramp = (ramp * 255).round() / 255
+    mask = torch.zeros(1, 1, 30, 40)
+    mask[..., 12:18, 4:10] = 1
+    filled = method(ramp, mask)
+    torch.testing.assert_close(filled * (1 - mask), ramp * (1 - mask))
+    assert (filled - ramp).abs().max() < 0.08
+    assert psnr(filled, ramp, mask) > 10 + psnr(mean_fill(ramp, mask), ramp, mask)
+
+
+@pytest.mark.parametrize(
+    ("method", "package", "extra"),
+    [
+        ("Telea", "cv2", "classical"),
+        ("biharmonic", "skimage.restoration", "classical"),
+        ("PatchMatch", "patchmatch", "evaluation"),
+    ],
+)
+def test_a_method_whose_package_is_missing_says_what_to_install(monkeypatch, method, package, extra):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ImportError, match=rf"needs {package} .*pip install 'misf-lite\[{extra}\]'"):
+        (CLASSICAL | {"PatchMatch": patchmatch})[method](torch.rand(1, 3, 16, 16), torch.ones(1, 1, 16, 16))

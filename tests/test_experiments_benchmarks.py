@@ -7,10 +7,13 @@ import pytest
 import torch
 
 import misf_lite as ml
-from misf_lite import benchmarks, cli
-from misf_lite.training import Batches, Recipe
+from experiments import benchmarks
+from experiments.__main__ import main
+from misf_lite.batches import Batches
+from misf_lite.lite import ImageFilter, LiteConfig, LiteMISF
+from misf_lite.recipe import Recipe
 
-SMALL = ml.MISFConfig.toy(width=2, blocks=0)
+SMALL = ml.MISFConfig.toy(width=2, blocks=(0, 0))
 FEW = Recipe(data="toy", crops=(16,), batch=2)
 
 
@@ -38,19 +41,27 @@ def test_memory_is_what_a_call_holds_at_its_peak_beyond_its_result():
 
 
 def test_multiply_adds_counted_by_hand():
-    changes = {"semantic": False, "filtered": "input", "kernel_groups": 1, "width": 1, "blocks": 0, "outer_kernel": 1}
-    model = ml.MISF(ml.MISFConfig(**changes, passes=2))
+    config = LiteConfig(levels=(0,), width=1, blocks=(0, 0), outer_kernel=1, passes=2, smooth=False)
     down = 16**2 * 4 + 8**2 * (16 * 1 * 2) + 4**2 * (16 * 2 * 4)  # pixels × window × channels in and out
     up = 4**2 * (16 * 4 * 2) + 8**2 * (16 * 2 * 1) + 16**2 * 9
     filters = 2 * 16**2 * 3 * 9
-    assert benchmarks.multiply_adds(model, torch.rand(1, 3, 16, 16), torch.zeros(1, 1, 16, 16)) == down + up + filters
+    image, mask = torch.rand(1, 3, 16, 16), torch.zeros(1, 1, 16, 16)
+    assert benchmarks.multiply_adds(ImageFilter(config), image, mask) == down + up + filters
+
+
+def test_filtered_features_are_counted_with_their_own_size():
+    image, mask = torch.rand(1, 3, 16, 16), torch.zeros(1, 1, 16, 16)
+    plain, filtered = (ml.MISF(ml.MISFConfig.toy(width=1, blocks=(0, 0), levels=levels)) for levels in ((0,), (0, 3)))
+    head = 4**2 * 4 * (4 * 9)  # pixels × channels in and out of the kernels' 1×1 convolution
+    more = benchmarks.multiply_adds(filtered, image, mask) - benchmarks.multiply_adds(plain, image, mask)
+    assert more == head + 4**2 * 4 * 9
 
 
 def test_the_architectures_are_compared_with_the_papers():
     table = benchmarks.bench_model(size=16, rounds=1)
     paper, lite, toy = (row(table, name) for name in ("paper", "lite", "toy"))
     assert paper[1] == paper[3] == 1 and lite[1] > 10 and toy[1] > lite[1]
-    assert lite[4] == sum(p.numel() for p in ml.MISF(ml.MISFConfig.lite()).parameters())
+    assert lite[4] == sum(p.numel() for p in LiteMISF().parameters())
 
 
 def test_drawing_is_compared_with_training():
@@ -108,5 +119,5 @@ def test_a_gpu_is_not_timed_from_outside(monkeypatch):
 @pytest.mark.parametrize("what", ["filter", "loader", "model", "train"])
 def test_every_benchmark_is_a_command(what, monkeypatch, capsys):
     monkeypatch.setattr(benchmarks, f"bench_{what}", lambda: f"a table of {what}")
-    assert cli.main(["bench", what]) == 0
+    assert main(["bench", what]) == 0
     assert capsys.readouterr().out == f"a table of {what}\n"
