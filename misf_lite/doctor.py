@@ -1,7 +1,6 @@
 """`misf-lite doctor`: what is installed, which device will be used and why, what is missing and how to mend it."""
 
 import importlib.metadata
-import os
 import platform
 import shutil
 import sys
@@ -29,11 +28,10 @@ def examine() -> tuple[list[str], list[str]]:
         problems += missing
     try:
         device, why = explain_device()
-        facts.append(f"device     {why}")
-        facts.append(f"memory     {memory(device)}")
+        facts += [f"device     {why}", f"memory     {memory(device)}"]
     except ValueError as error:
         problems.append(str(error))
-    facts.append(f"disk       {shutil.disk_usage(os.getcwd()).free / 1e9:.0f} GB free here")
+    facts.append(f"disk       {shutil.disk_usage('.').free / 1e9:.0f} GB free here")
     try:
         pictures = photos()
         absent = [path.name for path in pictures if not path.is_file()]
@@ -47,20 +45,14 @@ def examine() -> tuple[list[str], list[str]]:
         problems.append("the weights 'photos' are missing: install misf-lite anew")
     if not problems:
         try:
-            facts.append(fill_one())
+            picture = open_image(pictures[0])
+            started = time.perf_counter()
+            inpaint(picture, random_mask((picture.height, picture.width)))
+            seconds = time.perf_counter() - started
+            facts.append(f"filling    {pictures[0].name} ({picture.width}×{picture.height}) took {seconds:.1f} s")
         except (OSError, ValueError, RuntimeError) as error:
             problems.append(f"a hole could not be filled: {error}")
     return facts, problems
-
-
-def fill_one() -> str:
-    """Whether a hole can be filled, and in what time."""
-    path = photos()[0]
-    picture = open_image(path)
-    started = time.perf_counter()
-    inpaint(picture, random_mask((picture.height, picture.width)))
-    seconds = time.perf_counter() - started
-    return f"filling    a hole in {path.name} ({picture.width}×{picture.height}) took {seconds:.1f} s"
 
 
 def packages(extra: str) -> tuple[list[str], list[str]]:
@@ -77,12 +69,11 @@ def packages(extra: str) -> tuple[list[str], list[str]]:
         remedy = f"pip install '{requirement.name}{requirement.specifier}'"
         try:
             version = importlib.metadata.version(requirement.name)
+            found.append(f"{requirement.name} {version}")
+            if not requirement.specifier.contains(version, prereleases=True):
+                problems.append(f"{found[-1]} is too old, {requirement.specifier} is needed: {remedy}")
         except importlib.metadata.PackageNotFoundError:
             problems.append(f"{requirement.name} is not installed: {remedy}")
-            continue
-        found.append(f"{requirement.name} {version}")
-        if not requirement.specifier.contains(version, prereleases=True):
-            problems.append(f"{requirement.name} {version} is too old, {requirement.specifier} is needed: {remedy}")
     return found, problems
 
 

@@ -1,7 +1,7 @@
 """The one way to write a file: whole, or not at all."""
 
 import os
-import stat
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,9 +16,7 @@ def atomic_write(path: str | os.PathLike[str], *, overwrite: bool = False) -> It
     Until then it has a temporary name in the same folder, and an error leaves no trace of it. A link stays a link:
     what it points to is replaced. A file that is replaced hands on its permissions.
 
-    Raises:
-        FileExistsError: ``path`` exists, or came to exist meanwhile, and ``overwrite`` is False.
-        OSError: as `check_target`, or the disk is full; ``path`` is then as it was.
+    Raises OSError as `check_target`, before and after, and when the disk is full; ``path`` is then as it was.
     """
     check_target(path, overwrite=overwrite)
     target = Path(os.path.realpath(path))
@@ -29,10 +27,10 @@ def atomic_write(path: str | os.PathLike[str], *, overwrite: bool = False) -> It
             file.flush()
             os.fsync(file.fileno())  # on the disk before it gets its name
         if target.exists():
-            part.chmod(stat.S_IMODE(target.stat().st_mode))
+            shutil.copymode(target, part)
         if not overwrite:
-            target.open("xb").close()  # of two writers one is first
-        os.replace(part, target)
+            target.touch(exist_ok=False)  # of two writers one is first
+        part.replace(target)
     finally:
         part.unlink(missing_ok=True)
 
@@ -42,8 +40,7 @@ def check_target(path: str | os.PathLike[str], *, overwrite: bool = False) -> No
 
     Raises:
         FileExistsError: it exists and ``overwrite`` is False.
-        IsADirectoryError, FileNotFoundError, PermissionError, OSError: a folder, no folder for it, a read-only one, or
-            something that is no regular file, such as a device.
+        OSError: it is a folder or no regular file, such as a device; the folder for it is missing or read-only.
     """
     path = Path(path)
     if path.is_dir():

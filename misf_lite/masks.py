@@ -13,13 +13,10 @@ from functools import partial
 import numpy as np
 import scipy  # loads scipy.ndimage when it is first used: not every `import misf_lite` should wait 0.1 s for it
 import torch
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-Floats = NDArray[np.float64]
 Chance = np.random.Generator
-
 BANDS = ((0.0, 0.2), (0.2, 0.4), (0.4, 0.6))  # the paper's three, by the hole's share of the area
 
 
@@ -31,33 +28,28 @@ def is_hole(mask: Tensor) -> Tensor:
 def random_mask(
     size: int | Sequence[int], band: tuple[float, float] = (0.2, 0.4), kind: str = "strokes", seed: int = 0
 ) -> Tensor:
-    """A random mask, 1 = hole.
+    """A random mask, ``(1, 1, H, W)`` float32 of zeros and ones, 1 = hole.
 
     Args:
         size: side in pixels, or (height, width).
         band: smallest and largest share of the area that is hole; the share is drawn evenly between them.
         kind: "strokes" (a broad brush), "box" (boxes), "blobs" (clouds), "text" (letters) or "thin" (scratches).
-        seed: the same seed gives the same hole, at any size.
-
-    Returns:
-        ``(1, 1, H, W)`` float32 of zeros and ones.
+        seed: from 0 on; the same seed gives the same hole, at any size.
 
     Raises:
-        ValueError: an unknown kind, a size below 1, or a band that no whole number of pixels can meet.
+        ValueError: one of these is out of range, or no whole number of pixels can meet the band.
     """
     if kind not in KINDS:
         raise ValueError(f"unknown kind of mask {kind!r}: choose one of {', '.join(KINDS)}")
-    if seed < 0:
-        raise ValueError(f"seed must be 0 or more, got {seed}")
     try:
         H, W = (operator.index(n) for n in (size if isinstance(size, Sequence) else (size, size)))
         low, high = (float(share) for share in band)
+        possible = min(H, W) >= 1 and 0 <= low <= high <= 1 and seed >= 0
     except (TypeError, ValueError):
-        raise ValueError(f"size must be a side or (height, width), and band two shares; got {size}, {band}") from None
-    if H < 1 or W < 1:
-        raise ValueError(f"a mask needs at least 1 × 1 pixels, got {H} × {W}")
-    if not 0 <= low <= high <= 1:
-        raise ValueError(f"band must be two shares with 0 <= low <= high <= 1, got {band}")
+        possible = False
+    if not possible:
+        expected = "a side or (height, width) of at least 1 × 1, a band 0 <= low <= high <= 1 and a seed from 0 on"
+        raise ValueError(f"random_mask takes {expected}; got size {size}, band {band}, seed {seed}")
     least = math.ceil(low * H * W - 1e-9)
     most = math.floor(high * H * W + 1e-9)
     if least > most:
@@ -76,22 +68,14 @@ def random_mask(
     return torch.from_numpy(mask).view(1, 1, H, W)
 
 
-def fit_mask(mask: NDArray[np.bool_], size: int, rng: Chance) -> Tensor:
+def fit_mask(mask: np.ndarray, size: int, rng: Chance) -> Tensor:
     """A mask at another size (nearest neighbour), mirrored and turned by quarters at random.
 
-    Args:
-        mask: ``(H, W)`` bool, True = hole; one that is not square is stretched.
-        size: side of the result in pixels.
-
-    Returns:
-        ``(1, 1, size, size)`` float32 of zeros and ones, 1 = hole, with at least one of each.
-
-    Raises:
-        ValueError: a size below 2, or a mask without a hole or without a known pixel.
+    Takes ``(H, W)`` bool, True = hole, and stretches what is not square to ``(1, 1, size, size)`` float32 of zeros and
+    ones, with at least one of each. Raises ValueError if ``mask`` has not one of each, or ``size`` is below 2.
     """
-    share = mask.mean()
-    if size < 2 or share in (0, 1):
-        raise ValueError(f"fit_mask needs both hole and known pixels and a size from 2, got {share:.0%} hole, {size}")
+    if size < 2 or mask.all() or not mask.any():
+        raise ValueError(f"fit_mask needs both hole and known pixels and size >= 2, got {mask.mean():.0%} hole, {size}")
     mask = np.rot90(mask, int(rng.integers(4)))
     mask = mask[:, ::-1] if rng.random() < 0.5 else mask
     fitted = np.array(Image.fromarray(mask).resize((size, size), Image.Resampling.NEAREST))
@@ -102,7 +86,7 @@ def fit_mask(mask: NDArray[np.bool_], size: int, rng: Chance) -> Tensor:
     return torch.from_numpy(fitted.astype(np.float32))[None, None]
 
 
-def _box(rng: Chance, H: int, W: int, share: float) -> Floats:
+def _box(rng: Chance, H: int, W: int, share: float) -> np.ndarray:
     """One to four boxes that grow together."""
     side = min(H, W)  # the unit of length; the middle of the picture is at (0, 0)
     y = (np.arange(H)[:, None] + 0.5 - H / 2) / side
@@ -115,14 +99,14 @@ def _box(rng: Chance, H: int, W: int, share: float) -> Floats:
     return field
 
 
-def _blobs(rng: Chance, H: int, W: int, share: float) -> Floats:
+def _blobs(rng: Chance, H: int, W: int, share: float) -> np.ndarray:
     """The low ground of a smooth random landscape."""
     cells = int(rng.integers(4, 10))
     landscape = Image.fromarray(rng.standard_normal((cells, cells)).astype(np.float32))
     return np.asarray(landscape.resize((W, H), Image.Resampling.BICUBIC), np.float64)
 
 
-def _text(rng: Chance, H: int, W: int, share: float) -> Floats:
+def _text(rng: Chance, H: int, W: int, share: float) -> np.ndarray:
     """Lines of letters over the whole picture, made bolder until the area is reached."""
     page = Image.new("L", (256, 256))
     pen = ImageDraw.Draw(page)
@@ -135,17 +119,17 @@ def _text(rng: Chance, H: int, W: int, share: float) -> Floats:
         top += size * 1.2
     ink = np.asarray(page) > 127
     distance = scipy.ndimage.distance_transform_edt
-    outline = distance(~ink) - distance(ink)  # distance to it, negative inside a letter
-    return np.asarray(Image.fromarray(outline.astype(np.float32)).resize((W, H), Image.Resampling.BICUBIC), np.float64)
+    outline = Image.fromarray((distance(~ink) - distance(ink)).astype(np.float32))  # negative inside a letter
+    return np.asarray(outline.resize((W, H), Image.Resampling.BICUBIC), np.float64)
 
 
-def _brush(rng: Chance, H: int, W: int, share: float, widths: tuple[float, float], turn: float) -> Floats:
+def _brush(rng: Chance, H: int, W: int, share: float, widths: tuple[float, float], turn: float) -> np.ndarray:
     """When a wandering brush first covers each pixel; pixels it never covers follow, the nearest first."""
     side = min(H, W)
     steps: list[tuple[float, ...]] = []
     painted = 0.0
     enough = -2.5 * math.log(1 - 0.98 * share)  # strokes overlap: a share s needs -ln(1 - s) of paint and more
-    while not steps or (painted < enough and len(steps) < 20_000):
+    while painted < enough and len(steps) < 20_000:
         width, length = rng.uniform(*widths), rng.uniform(0.06, 0.14)
         y, x = rng.uniform(0, 1, 2) * (H / side, W / side)
         angle = rng.uniform(0, 2 * math.pi)
@@ -164,13 +148,10 @@ def _brush(rng: Chance, H: int, W: int, share: float, widths: tuple[float, float
         for x, y in ((x0, y0), (x1, y1)) if width >= 3 else ():  # round ends
             pen.ellipse((x - width / 2, y - width / 2, x + width / 2, y + width / 2), fill=i)
     field = np.asarray(time, np.float64)
-    never = field == len(steps)
-    if never.all():
-        return field
-    return field + scipy.ndimage.distance_transform_edt(never)
+    return field + scipy.ndimage.distance_transform_edt(field == len(steps))
 
 
-KINDS: dict[str, Callable[[Chance, int, int, float], Floats]] = {
+KINDS: dict[str, Callable[[Chance, int, int, float], np.ndarray]] = {
     "strokes": partial(_brush, widths=(0.08, 0.22), turn=0.9),
     "box": _box,
     "blobs": _blobs,

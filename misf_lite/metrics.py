@@ -1,22 +1,21 @@
 """How close a filled picture is to the real one: one value per picture, of the whole or, with a mask, of the hole.
 
 Each takes output and target, ``(B, C, H, W)`` in [0, 1], and perhaps a mask ``(B, 1, H, W)``, 1 = hole, and returns
-``(B,)``: NaN where nothing of the hole counts.
+``(B,)``: NaN where the hole is empty.
 """
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from misf_lite.extras import import_or_explain
+from misf_lite.extras import import_or_explain, torchvision_weights
 
 
 def psnr(output: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Peak signal-to-noise ratio in decibels, ``-10·log10(mean squared error)``; infinite where they are equal."""
+    """Peak signal-to-noise ratio in decibels, ``-10·log10(mean squared error)``; infinite if they are equal."""
     return -10 * _mean((output - target) ** 2, mask).log10()
 
 
@@ -37,7 +36,7 @@ def ssim(output: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
     """Structural similarity (Wang et al. 2004): how alike are means, contrasts and patterns; 1 where they are equal.
 
     Gaussian windows of sigma 1.5 and 11 pixels, K1 = 0.01, K2 = 0.03, around each pixel (of the hole); those that do
-    not fit into the picture, of 11 × 11 pixels or more, are left out.
+    not fit into the picture, of 11 × 11 pixels or more, are left out: a hole may be empty without them.
     """
     steps = torch.arange(-5.0, 6.0, device=output.device, dtype=output.dtype)
     bell = (-(steps**2) / (2 * 1.5**2)).exp()
@@ -51,9 +50,8 @@ def ssim(output: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
     mx, my = mean(output), mean(target)
     vx, vy = mean(output**2) - mx**2, mean(target**2) - my**2
     xy = mean(output * target) - mx * my
-    c1, c2 = 0.01**2, 0.03**2
-    above = (2 * mx * my + c1) * (2 * xy + c2)
-    below = (mx**2 + my**2 + c1) * (vx + vy + c2)
+    above = (2 * mx * my + 0.01**2) * (2 * xy + 0.03**2)
+    below = (mx**2 + my**2 + 0.01**2) * (vx + vy + 0.03**2)
     likeness = (above / below).squeeze(2)  # (B, C, H - 10, W - 10)
     return _mean(likeness, None if mask is None else mask[:, :, 5:-5, 5:-5])
 
@@ -61,7 +59,7 @@ def ssim(output: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
 def feature_distance(
     features: Callable[[Tensor], list[Tensor]], output: Tensor, target: Tensor, mask: Tensor | None = None
 ) -> Tensor:
-    """How differently a network sees two pictures, after LPIPS (Zhang et al. 2018) but without learnt weights.
+    """How differently a network sees two pictures, from 0 (equal) to 4 (opposite); LPIPS without its learnt weights.
 
     The squared distance between the features of each place, scaled to length 1; the mean over places, then over layers.
     Missing texture costs more than texture in the wrong place; with PSNR it is the other way round.
@@ -69,9 +67,6 @@ def feature_distance(
     Args:
         features: such as ``misf_lite.losses.Features("efflite")``, which makes it the *EffLite distance*.
         mask: where given, places count by their share of hole.
-
-    Returns:
-        ``(B,)``, from 0 (equal) to 4 (opposite).
     """
     distances = []
     for a, b in zip(features(output), features(target), strict=True):
@@ -102,31 +97,19 @@ def open_frechet(features: nn.Module) -> Any:
 
     It compares means and covariances of what a network sees in them: not whether a filled picture is like its original,
     but whether all look like pictures of that kind. With fewer pictures it grows: compare only distances of equally
-    many, `ENOUGH` at least, and none with a published FID.
-
-    Returns:
-        A torchmetrics metric: ``update(pictures, real=True or False)``, then ``compute()``.
+    many, `ENOUGH` at least, and none with a published FID. First ``update(pictures, real=True or False)``, then
+    ``compute()``.
     """
     fid = import_or_explain("torchmetrics.image.fid", "evaluation")
     return fid.FrechetInceptionDistance(PooledFeatures(features), normalize=True)
 
 
 def open_lpips() -> Any:
-    """True LPIPS (Zhang et al. 2018) on AlexNet, torchmetrics's. Nothing is ever downloaded.
-
-    Returns:
-        A torchmetrics metric: a function of output and target, of at least 63 × 63 pixels, that gives the batch's mean.
+    """True LPIPS (Zhang et al. 2018) on AlexNet, torchmetrics's: a function of output and target, from 63×63 pixels on.
 
     Raises:
-        ImportError: torchmetrics or torchvision is missing. FileNotFoundError: AlexNet's weights are.
+        ImportError: torchmetrics is missing; and as `torchvision_weights`.
     """
     lpip = import_or_explain("torchmetrics.image.lpip", "evaluation")
-    models = import_or_explain("torchvision.models", "evaluation")
-    path = Path(torch.hub.get_dir(), "checkpoints", Path(models.AlexNet_Weights.IMAGENET1K_V1.url).name)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"the weights of AlexNet should be in {path}. To download them (244 MB): "
-            "python -c \"import torchvision; torchvision.models.alexnet(weights='IMAGENET1K_V1')\". "
-            "Without a network, the EffLite distance works as it is."
-        )
+    torchvision_weights("alexnet")
     return lpip.LearnedPerceptualImagePatchSimilarity("alex", normalize=True)

@@ -7,6 +7,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from misf_lite.extras import import_or_explain
 from misf_lite.files import atomic_write, check_target
 
 # Ten minutes for a cell; and the kernel need not say that it talks to us over plain loopback.
@@ -26,12 +27,9 @@ def student_version(notebook: dict[str, Any]) -> dict[str, Any]:
 
 
 def run_notebook(notebook: Path, folder: Path, preset: str = "full") -> tuple[Path, list[Path], str]:
-    """Run a notebook and write it, a page that needs no network, and its pictures to ``folder``.
+    """Run a notebook; write it, a page that needs no network, and a picture per cell tagged ``picture`` to ``folder``.
 
-    Cells tagged ``picture`` give ``<cell id>.png``; what cells tagged ``measured`` print is returned.
-
-    Returns:
-        The page, the pictures, the measured text.
+    Returns the page, the pictures (named ``<cell id>.png``), and what cells tagged ``measured`` print.
 
     Raises:
         FileNotFoundError: no such notebook. ImportError: the notebook tools are not installed.
@@ -39,52 +37,42 @@ def run_notebook(notebook: Path, folder: Path, preset: str = "full") -> tuple[Pa
     """
     if not notebook.is_file():
         raise FileNotFoundError(f"no notebook at {notebook}: run this from a checkout of the project")
-    try:
-        import nbformat
-        import papermill
-    except ImportError as error:
-        raise ImportError(f"{error}: pip install 'misf-lite[notebooks]'") from error
+    papermill, nbformat = (import_or_explain(name, "notebooks") for name in ("papermill", "nbformat"))
     folder.mkdir(parents=True, exist_ok=True)
     page = folder / f"{notebook.stem}.html"
     for path in (folder / notebook.name, page):
         check_target(path, overwrite=True)
     ran = papermill.execute_notebook(notebook, None, {"preset": preset}, cwd=notebook.parent, **ENGINE)
-    _write(folder / notebook.name, nbformat.writes(ran).encode())
+    with atomic_write(folder / notebook.name, overwrite=True) as file:
+        file.write(nbformat.writes(ran).encode())
     pictures = []
-    measured = []
+    measured = ""
     for cell in ran.cells:
         tags = cell.metadata.get("tags", [])
         for output in cell.get("outputs", []):
-            data = output.get("data", {})
-            if "picture" in tags and "image/png" in data:
-                pictures.append(_write(folder / f"{cell.id}.png", base64.b64decode(data["image/png"])))
+            if "picture" in tags and "image/png" in output.get("data", {}):
+                pictures.append(folder / f"{cell.id}.png")
+                with atomic_write(pictures[-1], overwrite=True) as file:
+                    file.write(base64.b64decode(output.data["image/png"]))
             if "measured" in tags and output.output_type == "stream":
-                measured.append(output.text)
-    _write(page, as_page(ran).encode())
-    return page, pictures, "".join(measured).rstrip()
-
-
-def _write(path: Path, content: bytes) -> Path:
-    with atomic_write(path, overwrite=True) as file:
-        file.write(content)
-    return path
+                measured += output.text
+    with atomic_write(page, overwrite=True) as file:
+        file.write(as_page(ran).encode())
+    return page, pictures, measured.rstrip()
 
 
 def as_page(notebook: Any) -> str:
     """An executed notebook (as nbformat reads it, changed in place) as HTML that asks no network for anything."""
-    from nbconvert import HTMLExporter, preprocessors
-
+    nbconvert = import_or_explain("nbconvert", "notebooks")
     embed(notebook)
-    exporter = HTMLExporter(mathjax_url="", require_js_url="", jquery_url="", exclude_input_prompt=True)
-    exporter.register_preprocessor(preprocessors.CoalesceStreamsPreprocessor, enabled=True)  # ends of progress bars
+    exporter = nbconvert.HTMLExporter(mathjax_url="", require_js_url="", jquery_url="", exclude_input_prompt=True)
+    # Of a progress bar only the last state is kept.
+    exporter.register_preprocessor("nbconvert.preprocessors.CoalesceStreamsPreprocessor", enabled=True)
     return exporter.from_notebook_node(notebook)[0]
 
 
 def embed(notebook: Any) -> None:
-    """Turn each widget in the outputs of an executed notebook (changed in place) into HTML with its data and script.
-
-    Other widgets, which can do nothing without a kernel, leave the picture that was stored beside them.
-    """
+    """Turn this package's widgets in an executed notebook (changed in place) into HTML; others leave their picture."""
     states = notebook["metadata"].pop("widgets", {}).get(STATE, {}).get("state", {})
     for cell in notebook["cells"]:
         for output in cell.get("outputs", []):
@@ -100,7 +88,5 @@ def _as_html(state: dict[str, Any], buffers: list[dict[str, Any]]) -> str:
     content = json.dumps({"state": kept, "buffers": buffers}).replace("<", "\\u003c")
     script = state["_esm"].replace("export default", "const widget =") + MOUNT.read_text(encoding="utf-8")
     place = f"widget-{uuid.uuid4().hex}"  # one widget may be shown twice
-    return (
-        f'<div id="{place}"><script type="application/json">{content}</script></div>\n'
-        f'<script type="module">\n{script}\nmount("{place}", widget);\n</script>'
-    )
+    data = f'<div id="{place}"><script type="application/json">{content}</script></div>'
+    return f'{data}\n<script type="module">\n{script}\nmount("{place}", widget);\n</script>'

@@ -33,16 +33,9 @@ class ReleasedMISF(nn.Module):
         self.encoder2 = nn.Sequential(nn.Conv2d(128, 256, 4, 2, 1), nn.InstanceNorm2d(256), nn.ReLU())
         self.kpn_model = ReleasedKPB()
         self.middle = nn.Sequential(*(ReleasedResidual() for _ in range(8)))
-        self.decoder = nn.Sequential(
-            nn.ConvTranspose2d(256, 128, 4, 2, 1),
-            nn.InstanceNorm2d(128),
-            nn.ReLU(),
-            nn.ConvTranspose2d(128, 64, 4, 2, 1),
-            nn.InstanceNorm2d(64),
-            nn.ReLU(),
-            nn.ReflectionPad2d(3),
-            nn.Conv2d(64, 3, 7),
-        )
+        half = [nn.ConvTranspose2d(256, 128, 4, 2, 1), nn.InstanceNorm2d(128), nn.ReLU()]
+        whole = [nn.ConvTranspose2d(128, 64, 4, 2, 1), nn.InstanceNorm2d(64), nn.ReLU()]
+        self.decoder = nn.Sequential(*half, *whole, nn.ReflectionPad2d(3), nn.Conv2d(64, 3, 7))
 
     def forward(self, image: Tensor, mask: Tensor, flow: Watch = unwatched) -> Tensor:
         check_inputs(image, mask)
@@ -101,15 +94,9 @@ class ReleasedResidual(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv_block = nn.Sequential(
-            nn.ReflectionPad2d(2),
-            nn.Conv2d(256, 256, 3, dilation=2),
-            nn.InstanceNorm2d(256),
-            nn.ReLU(),
-            nn.ReflectionPad2d(1),
-            nn.Conv2d(256, 256, 3),
-            nn.InstanceNorm2d(256),
-        )
+        dilated = [nn.ReflectionPad2d(2), nn.Conv2d(256, 256, 3, dilation=2), nn.InstanceNorm2d(256), nn.ReLU()]
+        plain = [nn.ReflectionPad2d(1), nn.Conv2d(256, 256, 3), nn.InstanceNorm2d(256)]
+        self.conv_block = nn.Sequential(*dilated, *plain)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.conv_block(x)

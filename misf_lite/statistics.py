@@ -1,6 +1,6 @@
 """What tables of measurements say: means, differences and how much of them is chance; and the same as text.
 
-``rows`` is a table as `misf_lite.evaluation.read_results` gives it: one row per method, band and picture.
+``rows`` (and ``head``) are as `misf_lite.evaluation.read_results` gives them: a row per method, band and picture.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,27 +21,23 @@ TITLES = {"psnr": "PSNR{}, dB", "ssim": "SSIM{}", "l1": "L1{}, %", "efflite": "E
 def summarise(rows: pd.DataFrame, metric: str = "psnr_hole", baseline: str | None = None) -> pd.DataFrame:
     """Means of one metric by method and band; with a baseline, compared with that method picture by picture.
 
-    Returns:
-        A table with the index ``(method, band)``, sorted, and the columns ``n``, ``mean``, ``error`` (the mean's
-        standard error), and with a baseline ``difference``, ``low``, ``high`` (its `bootstrap` interval). Values that
-        are not finite (the SSIM of a hole at the border, the PSNR of a perfect copy) are left out of ``n``.
-
-    Raises:
-        ValueError: there is no such metric or baseline in the rows.
+    The table has the index ``(method, band)``, sorted, and the columns ``n``, ``mean``, ``error`` (the mean's standard
+    error), and with a baseline ``difference``, ``low``, ``high`` (its `bootstrap` interval). Values that are not finite
+    (the SSIM of a hole at the border, the PSNR of a perfect copy) are left out of ``n``. Raises ValueError if the rows
+    have no such metric or baseline.
     """
     if rows.empty or metric not in rows:
-        known = [column for column in rows.columns if column not in ("method", "band", "picture")]
-        raise ValueError(f"there is no {metric!r} in these results; there are {', '.join(known) or 'none'}")
+        known = ", ".join(rows.columns.drop(["method", "band", "picture"], errors="ignore"))
+        raise ValueError(f"there is no {metric!r} in these results; there are {known or 'none'}")
     methods = rows["method"].unique()
-    if baseline is not None and baseline not in methods:
+    if baseline not in (None, *methods):
         raise ValueError(f"there is no method {baseline!r} to compare with; there are {', '.join(methods)}")
     values = rows.pivot(index=["method", "band"], columns="picture", values=metric)
     values = values.where(np.isfinite(values))
     table = pd.DataFrame({"n": values.count(axis=1), "mean": values.mean(axis=1), "error": values.sem(axis=1)})
-    if baseline is not None:
-        for method, band in table.index:
-            paired = (values.loc[method, band] - values.loc[baseline, band]).dropna()
-            table.loc[(method, band), ["difference", "low", "high"]] = [paired.mean(), *bootstrap(paired)]
+    for method, band in table.index if baseline else ():
+        paired = (values.loc[method, band] - values.loc[baseline, band]).dropna()
+        table.loc[(method, band), ["difference", "low", "high"]] = [paired.mean(), *bootstrap(paired)]
     return table
 
 
@@ -54,7 +50,7 @@ def bootstrap(differences: ArrayLike, seed: int = 0) -> tuple[float, float]:
     x = np.asarray(differences, float)
     if len(x) < 2:
         return (x[0], x[0]) if len(x) else (np.nan, np.nan)
-    batch = max(1, 10**7 // len(x))  # at most 80 MB
+    batch = 10**7 // len(x)  # at most 80 MB
     result = scipy.stats.bootstrap((x,), np.mean, n_resamples=RESAMPLES, batch=batch, method="percentile", rng=seed)
     return float(result.confidence_interval.low), float(result.confidence_interval.high)
 
@@ -104,7 +100,7 @@ def columns(rows: pd.DataFrame, metrics: Iterable[str]) -> list[str]:
 def metric_table(rows: pd.DataFrame, column: str, baseline: str | None = None, bold: bool = False) -> pd.DataFrame:
     """One metric as texts, the best method in large holes first: mean ± standard error, below it the difference.
 
-    ``bold`` marks the best of each band as Markdown does it.
+    ``bold`` marks the best of each band in Markdown.
     """
     summary = summarise(rows, column, baseline)
     means = summary["mean"].unstack()  # methods × bands
@@ -112,27 +108,25 @@ def metric_table(rows: pd.DataFrame, column: str, baseline: str | None = None, b
     means = means.sort_values(means.columns[-1], ascending=not more_is_better)
     best = means.idxmax() if more_is_better else means.idxmin()
     digits = 2 if column.startswith(("psnr", "l1")) else 3
-    texts: dict[str, list[str]] = {method: [] for method in means.index}
-    for method in means.index:
-        for band, cell in summary.loc[method].iterrows():
-            text = f"{cell['mean']:.{digits}f} ± {cell['error']:.{digits}f}"
-            if bold and best[band] == method:
-                text = f"**{text}**"
-            if baseline not in (None, method):
-                text += "\n" + difference_text(cell, digits)
-            texts[method].append(text)
     metric = column.removesuffix("_hole")
     title = TITLES[metric].format("" if metric == column else " in the hole")
-    return pd.DataFrame(texts, index=LABELS).T.rename_axis(title)
+    table = pd.DataFrame("", means.index.rename(title), LABELS)
+    for (method, band), cell in summary.iterrows():
+        text = f"{cell['mean']:.{digits}f} ± {cell['error']:.{digits}f}"
+        if bold and best[band] == method:
+            text = f"**{text}**"
+        if baseline not in (None, method):
+            text += "\n" + difference_text(cell, digits)
+        table.loc[method, LABELS[band]] = text
+    return table
 
 
-def difference_text(cell: Mapping[Any, Any] | pd.Series, digits: int = 2) -> str:
-    """The difference to the baseline [95 % interval]."""
+def difference_text(cell: Mapping[str, float] | pd.Series, digits: int = 2) -> str:
     return f"{cell['difference']:+.{digits}f} [{cell['low']:+.{digits}f}, {cell['high']:+.{digits}f}]"
 
 
 def show(rows: pd.DataFrame, head: Mapping[str, Any], baseline: str | None = None) -> str:
-    """The means of all metrics, for a terminal. Head and rows as of `misf_lite.evaluation.read_results`."""
+    """The means of all metrics, for a terminal."""
     tables = [metric_table(rows, column, baseline) for column in columns(rows, head["metrics"])]
     if head.get("frechet"):
         distances = pd.DataFrame(head["frechet"], index=LABELS).T.sort_values(LABELS[-1])

@@ -4,9 +4,10 @@ import json
 import os
 import pickle
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,11 +32,7 @@ def pretrained() -> list[str]:
 
 
 def load_pretrained(name: str = "photos") -> MISF | ImageFilter:
-    """A trained model in eval mode on the CPU, from the files that come with the project; no network is used.
-
-    Raises:
-        ValueError: no such weights; the message lists those there are.
-    """
+    """A model that came with the project, as `load_weights`. ValueError for another name, with those there are."""
     return load_weights(weights_path(name))
 
 
@@ -56,27 +53,22 @@ def find_weights(name: str) -> MISF | ImageFilter | ReleasedMISF:
 
 
 def save_weights(model: nn.Module, path: str | os.PathLike[str]) -> None:
-    """Write the model's weights, with its config inside, as safetensors; a file that is there is replaced.
-
-    Raises:
-        TypeError: not one of our models, whose config alone says how it is built.
-    """
+    """Write a model, weights and config, as safetensors, over a file that is there. TypeError for what is not ours."""
     model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
     if not isinstance(model, MISF | ImageFilter):
         raise TypeError(f"save_weights writes what load_weights can build, a MISF, got {type(model).__name__}")
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    state = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
     metadata = {"config": json.dumps(asdict(model.config))}  # one key: several would be written in any order
     with atomic_write(path, overwrite=True) as file:
         file.write(safetensors.torch.save(state, metadata))
 
 
 def load_weights(path: str | os.PathLike[str]) -> MISF | ImageFilter:
-    """A model in eval mode with the architecture and the weights of a file that `save_weights` wrote.
+    """A model in eval mode on the CPU, with the architecture and the weights of a file that `save_weights` wrote.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: a damaged file, one of another program, or one that does not fit its architecture. Weights are never
-            left as they were drawn at random.
+        ValueError: a damaged file, one of another program, or one that does not fit its architecture.
     """
     path = Path(path)
     if not path.is_file():
@@ -90,15 +82,12 @@ def load_weights(path: str | os.PathLike[str]) -> MISF | ImageFilter:
     if "config" not in metadata:
         raise ValueError(f"{path} holds no misf_lite config: it was not written by misf_lite.save_weights")
     try:
-        fields: dict[str, Any] = json.loads(metadata["config"])
-        for name, value in fields.items():
-            fields[name] = tuple(value) if isinstance(value, list) else value  # JSON knows no tuples
+        given = json.loads(metadata["config"])  # with lists, as JSON knows no tuples
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
         config = LiteConfig(**fields) if "passes" in fields else MISFConfig(**fields)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path} names an architecture that there is not ({error}): train it anew") from error
-    with torch.device("meta"):  # nothing takes memory until all fits
-        model = build(config)
-    return _with_weights(model, state, path, "the architecture that it names")
+    return _with_weights(partial(build, config), state, path, "the architecture that it names")
 
 
 def load_released(path: str | os.PathLike[str]) -> ReleasedMISF:
@@ -109,20 +98,35 @@ def load_released(path: str | os.PathLike[str]) -> ReleasedMISF:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: a damaged file, one that could run code when it is loaded, one without a generator, or one whose
-            weights are not the released generator's.
+        ValueError: a damaged file, one that could run code when it is loaded, or one of other weights.
     """
     path = Path(path)
     if not path.is_file():
-        advice = "download one of the generator's from the page of MISF's authors, and give the path of the file"
-        raise FileNotFoundError(f"no checkpoint at {path}: {advice}")
-    with torch.device("meta"):
-        model = ReleasedMISF()
-    return _with_weights(model, _generator(path), path, "the released generator")
+        raise FileNotFoundError(f"no checkpoint at {path}: download the generator's from the page of MISF's authors")
+    with path.open("rb") as file:  # an error here is the system's, one below the file's
+        try:
+            saved = torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # what is damaged raises anything
+            reason = "is damaged or not a PyTorch checkpoint: download it anew (misf_lite.load_weights for safetensors)"
+            asked = re.search(r"GLOBAL (\S+)", str(error))
+            if asked:
+                danger = "loading that could run code of whoever made the file"
+                reason = f"asks for {asked[1]}, and {danger}: it is refused; take the authors' own checkpoint"
+            raise ValueError(f"{path} {reason}") from None  # torch's own error tells how to run what may be malicious
+    if not isinstance(saved, dict) or "generator" not in saved:
+        keys = ", ".join(map(repr, list(saved)[:3])) if isinstance(saved, dict) else type(saved).__name__
+        raise ValueError(f"{path} holds no 'generator', but {keys or 'nothing'}: give the generator's checkpoint")
+    state = saved["generator"]
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f"{path} holds a 'generator' that is no dict of tensors: give the authors' own checkpoint")
+    state = {str(name).removeprefix("module."): tensor for name, tensor in state.items()}  # DataParallel's prefix
+    return _with_weights(ReleasedMISF, state, path, "the released generator")
 
 
-def _with_weights(model: Model, state: Mapping[str, Tensor], path: Path, what: str) -> Model:
-    """A model of the meta device with real weights, if all names and shapes fit."""
+def _with_weights(make: Callable[[], Model], state: Mapping[str, Tensor], path: Path, what: str) -> Model:
+    """The model with these weights, if all names and shapes fit."""
+    with torch.device("meta"):  # nothing takes memory until then
+        model = make()
     expected = model.state_dict()
     wrong = [f"{name} is missing" for name in expected.keys() - state.keys()]
     wrong += [f"{name} is not part of it" for name in state.keys() - expected.keys()]
@@ -130,40 +134,11 @@ def _with_weights(model: Model, state: Mapping[str, Tensor], path: Path, what: s
         if state[name].shape != expected[name].shape:
             wrong.append(f"{name} has shape {tuple(state[name].shape)} instead of {tuple(expected[name].shape)}")
     if wrong:
-        first = "; ".join(sorted(wrong)[:3]) + f"; and {len(wrong) - 3} more" * (len(wrong) > 3)
-        raise ValueError(f"{path} does not hold {what}: {first}")
+        more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise ValueError(f"{path} does not hold {what}: {'; '.join(sorted(wrong)[:3])}{more}")
     model = model.to_empty(device="cpu")
-    model.load_state_dict(state, strict=True)
+    model.load_state_dict(state)
     return model.eval()
-
-
-def _generator(path: Path) -> dict[str, Tensor]:
-    """The tensors under "generator", by the names they have in one process: DataParallel's "module." is taken off."""
-    with path.open("rb") as file:  # an error here is the system's, one below the file's
-        try:
-            saved = torch.load(file, map_location="cpu", weights_only=True)
-        except Exception as error:  # what is damaged raises anything
-            reason = _why_refused(path, error)
-            raise ValueError(f"{path} {reason}") from None  # torch's own error tells how to run what may be malicious
-    if not isinstance(saved, dict) or "generator" not in saved:
-        keys = ", ".join(repr(key) for key in list(saved)[:3]) if isinstance(saved, dict) else type(saved).__name__
-        raise ValueError(f"{path} holds no 'generator', but {keys or 'nothing'}: give the generator's checkpoint")
-    state = saved["generator"]
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(f"{path} holds a 'generator' that is no dict of tensors: give the authors' own checkpoint")
-    return {str(name).removeprefix("module."): tensor for name, tensor in state.items()}
-
-
-def _why_refused(path: Path, error: Exception) -> str:
-    asked = re.search(r"GLOBAL (\S+)", str(error))
-    if asked:
-        danger = "loading that could run code of whoever made the file"
-        return f"asks for {asked[1]}, and {danger}: it is refused; take the checkpoint from the authors' own page"
-    try:
-        with safe_open(path, "pt"):
-            return "is a safetensors file, not one of the authors' checkpoints: misf_lite.load_weights loads such files"
-    except SafetensorError:
-        return "is damaged or not a PyTorch checkpoint: download it anew"
 
 
 @contextmanager
@@ -176,12 +151,11 @@ def claim(folder: Path) -> Iterator[None]:
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"{folder} is a file: name a folder for checkpoints and weights")
     folder.mkdir(parents=True, exist_ok=True)
-    busy = f"another run is training in {folder} now: wait for it, or choose another folder"
     try:
         with FileLock(folder / ".lock", timeout=0):
             yield
     except Timeout:
-        raise BlockingIOError(busy) from None
+        raise BlockingIOError(f"another run is training in {folder} now: wait, or choose another folder") from None
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -189,24 +163,18 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob("checkpoint-*.pt"))
 
 
-def save_checkpoint(folder: Path, state: dict[str, Any], keep: int) -> Path:
-    """Write ``state`` of step ``state["step"]``, then delete all but the newest ``keep`` checkpoints.
-
-    Raises:
-        OSError: it could not be written, for want of space as a rule; the earlier ones are as they were.
-    """
+def save_checkpoint(folder: Path, state: dict[str, Any], keep: int) -> None:
+    """Write the state of a step, then delete all but the newest ``keep``. An OSError (a full disk) leaves the rest."""
     path = folder / f"checkpoint-{state['step']:07d}.pt"
     try:
         with atomic_write(path, overwrite=True) as file:
             torch.save(state, file)
     except (OSError, RuntimeError) as error:  # torch wraps some of the system's errors
-        before = checkpoints(folder)
-        good = f"{before[-1].name} is whole, the run goes on from it" if before else "there was no earlier one"
-        reason = f"({str(error).partition(chr(10))[0]}): {good}; free some space and start the same command again"
-        raise OSError(f"{path} could not be written {reason}") from error
+        reason = str(error).partition("\n")[0]
+        before = "".join(f"; {file.name} is whole" for file in checkpoints(folder))
+        raise OSError(f"{path} could not be written ({reason}){before}: free some space and start again") from error
     for old in checkpoints(folder)[:-keep]:
         old.unlink()
-    return path
 
 
 def load_checkpoint(folder: Path, run: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""Figures: axes in, axes out; the same colours for the same things, and numbers where they fit."""
+"""Figures: drawn on axes; the same colours for the same things, and numbers where they fit."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -17,13 +17,17 @@ def closed():
     plt.close("all")
 
 
+@pytest.fixture
+def ax():
+    return figures.new_row(1, width=3)[0]
+
+
 def numbers(ax):
     return [text.get_text() for text in ax.texts]
 
 
-def test_a_kernel_shows_its_weights_and_is_centred_on_zero():
-    kernel = torch.tensor([0.5, -0.25, 0, 0, 0.001, 0, 0, 0, 0.75])
-    ax = figures.show_kernel(kernel)
+def test_a_kernel_shows_its_weights_and_is_centred_on_zero(ax):
+    figures.show_kernel(torch.tensor([0.5, -0.25, 0, 0, 0.001, 0, 0, 0, 0.75]), ax)
     assert numbers(ax) == ["0.50", "-0.25", "0", "0", "0", "0", "0", "0", "0.75"]
     assert ax.images[0].get_clim() == (-0.75, 0.75)
 
@@ -31,17 +35,18 @@ def test_a_kernel_shows_its_weights_and_is_centred_on_zero():
 def test_kernels_that_are_compared_share_one_limit():
     axes = figures.new_row(2)
     for ax, scale in zip(axes, (1, 0.1), strict=True):
-        assert figures.show_kernel(scale * torch.rand(3, 3), ax, limit=1) is ax
+        figures.show_kernel(scale * torch.rand(3, 3), ax, limit=1)
     assert axes[0].images[0].get_clim() == axes[1].images[0].get_clim() == (-1, 1)
 
 
-def test_large_kernels_are_drawn_without_numbers():
-    assert numbers(figures.show_kernel(torch.rand(11 * 11))) == []
+def test_large_kernels_are_drawn_without_numbers(ax):
+    figures.show_kernel(torch.rand(11 * 11), ax)
+    assert len(ax.images) == 1 and numbers(ax) == []
 
 
 @pytest.mark.parametrize("value", [-1.0, -0.5, 0.0, 0.5, 1.0])
-def test_numbers_can_be_read_on_every_colour(value):
-    ax = figures.show_kernel(torch.full((1,), value), limit=1)
+def test_numbers_can_be_read_on_every_colour(value, ax):
+    figures.show_kernel(torch.full((1,), value), ax, limit=1)
     paper = np.array(ax.images[0].to_rgba(value)[:3]) @ [0.299, 0.587, 0.114]
     ink = np.array(to_rgb(ax.texts[0].get_color())) @ [0.299, 0.587, 0.114]
     assert abs(paper - ink) > 0.45
@@ -69,15 +74,15 @@ def test_batches_are_drawn_as_strips_with_their_names_on_the_left():
     assert [ax.images[0].get_array().shape for ax in figure.axes] == [(6, 4 * 8, 3)] * 2
 
 
-def test_a_marked_pixel_lies_in_the_middle_of_its_frame():
-    ax = figures.mark_pixel(figures.new_row(1)[0], row=10, column=20, reach=2, label="a")
+def test_a_marked_pixel_lies_in_the_middle_of_its_frame(ax):
+    figures.mark_pixel(ax, row=10, column=20, reach=2, label="a")
     frame = ax.patches[0]
     assert (frame.get_x() + frame.get_width() / 2, frame.get_y() + frame.get_height() / 2) == (20, 10)
     assert frame.get_width() == 5 and numbers(ax) == ["a"]
 
 
-def test_a_map_has_the_limits_it_was_given_and_a_colour_bar():
-    ax = figures.show_map(torch.rand(6, 8), title="share", limits=(0, 1))
+def test_a_map_has_the_limits_it_was_given_and_a_colour_bar(ax):
+    figures.show_map(torch.rand(6, 8), ax, "share", limits=(0, 1))
     assert ax.images[0].get_clim() == (0, 1) and len(ax.figure.axes) == 2 and ax.get_title() == "share"
 
 
@@ -154,3 +159,17 @@ def test_where_we_are_takes_notes_beside_its_boxes():
     assert {"16×32×32", "1×25×64×64"} <= set(numbers(ax))
     with pytest.raises(ValueError, match="no box 'F4'"):
         figures.show_where(figures.PARTS, notes={"F4": "?"})
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda ax: figures.show_kernel(torch.ones(9), ax),
+        lambda ax: figures.show_cells(np.eye(3), ax),
+        lambda ax: figures.show_map(torch.rand(4, 5), ax),
+        lambda ax: figures.mark_pixel(ax or figures.new_row(1)[0], 2, 2),
+    ],
+)
+def test_what_draws_returns_the_axes_it_was_given_or_new_ones(ax, draw):
+    assert draw(ax) is ax and draw(None) is not ax
+    plt.close("all")

@@ -385,7 +385,7 @@ def test_a_pair_of_two_sizes_is_refused_with_both_named(height, width, words):
         (np.zeros((0, 4), np.uint8), ValueError, "(0, 4) of uint8 has no pixels"),
         (torch.zeros(3, 4, 0), ValueError, "no pixels"),
         (Image.new("RGB", (0, 4)), ValueError, "no pixels: it is 0×4"),
-        (np.zeros(4, np.uint8), ValueError, "expected (H, W) or (H, W, C)"),
+        (np.zeros(4, np.uint8), ValueError, "(H, W) or (H, W, C), channels last"),
         (np.zeros((4, 4, 5), np.uint8), ValueError, "C in 1..4"),
         (np.zeros((3, 8, 8), np.uint8), ValueError, "x.transpose(1, 2, 0)"),
         (np.zeros((1, 4, 4, 3), np.uint8), ValueError, "one image"),
@@ -444,14 +444,9 @@ NOISE = Image.fromarray(noise(64, 64, 3))
         ("text.png", lambda path: path.write_text("not a picture"), ValueError, "is not an image"),
         ("cut.jpg", lambda path: cut(path, NOISE), ValueError, "is truncated or damaged"),
         ("cut.png", lambda path: cut(path, NOISE), ValueError, "is truncated or damaged"),
-        (
-            "bomb.png",
-            lambda path: huge_png(path, 8944),
-            ValueError,
-            "(8944×8944) has 80.0 megapixels, and the limit is 64",
-        ),
-        ("bomb.png", huge_png, ValueError, "100.0 megapixels, and the limit is 64.0; shrink it"),
-        ("bomb.png", lambda path: huge_png(path, 2**20), ValueError, "raise misf_lite.images.MAX_PIXELS"),
+        ("bomb.png", lambda path: huge_png(path, 8944), ValueError, "(8944×8944 are 80.0 megapixels); shrink it"),
+        ("bomb.png", huge_png, ValueError, "(100000000 pixels) exceeds"),
+        ("bomb.png", lambda path: huge_png(path, 2**20), ValueError, "raise the limit of 64.0 megapixels (misf_lite"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused_by_name(tmp_path, read, name, make, error, words):
@@ -484,19 +479,22 @@ def test_the_limit_can_be_raised_and_lowered(tmp_path, monkeypatch):
     assert open_image(tmp_path / "small.png").size == (7, 5)
 
 
-@pytest.mark.parametrize("reaction", ["default", "error"])
-def test_where_pillow_only_warns_of_the_size_a_file_is_refused_all_the_same(tmp_path, reaction):
+@pytest.mark.parametrize(
+    ("reaction", "words"),
+    [("default", r"10000×10000 are 100\.0 megapixels"), ("error", r"100000000 pixels\) exceeds limit")],
+)
+def test_where_pillow_only_warns_of_the_size_a_file_is_refused_all_the_same(tmp_path, reaction, words):
     huge_png(tmp_path / "bomb.png")
     with warnings.catch_warnings(record=reaction == "default"):
         warnings.simplefilter(reaction, Image.DecompressionBombWarning)
-        with pytest.raises(ValueError, match=r"bomb\.png.* has 100\.0 megapixels, and the limit is 64\.0"):
+        with pytest.raises(ValueError, match=rf"bomb\.png is too large .*{words}.*limit of 64\.0 megapixels"):
             open_image(tmp_path / "bomb.png")
 
 
 def test_where_pillows_limit_is_lower_the_way_to_raise_it_is_told(tmp_path, monkeypatch):
     picture("RGB").save(tmp_path / "small.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 3)
-    with pytest.raises(ValueError, match=r"small\.png .*and PIL\.Image\.MAX_IMAGE_PIXELS"):
+    with pytest.raises(ValueError, match=r"small\.png is too large .*Pillow's PIL\.Image\.MAX_IMAGE_PIXELS"):
         open_image(tmp_path / "small.png")
 
 

@@ -72,6 +72,12 @@ def test_ssim_of_the_hole_is_the_mean_of_scikit_images_map_over_its_pixels():
     assert ssim(a, b, mask).item() == pytest.approx(likeness[:, 5:-5, 5:-5][:, inside].mean(), abs=1e-4)
 
 
+@pytest.mark.parametrize("measure", [psnr, l1, ssim])
+def test_an_empty_hole_has_no_value(measure):
+    output, target, mask = torch.rand(1, 3, 16, 16), torch.rand(1, 3, 16, 16), torch.zeros(1, 1, 16, 16)
+    assert measure(output, target, mask).isnan().all()
+
+
 def test_ssim_of_a_hole_without_a_window_is_not_a_number():
     a, mask = torch.rand(1, 3, 16, 16), torch.zeros(1, 1, 16, 16)
     mask[..., :3, :] = 1
@@ -103,7 +109,7 @@ def test_the_efflite_distance_prefers_a_texture_to_a_blur_where_psnr_prefers_the
 
 def test_lpips_says_how_to_get_its_weights(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    with pytest.raises(FileNotFoundError, match=r"AlexNet should be in .*alexnet.*\. To download them"):
+    with pytest.raises(FileNotFoundError, match=r"weights of alexnet should be in .*alexnet-owt.*\. To download them"):
         open_lpips()
 
 
