@@ -21,7 +21,7 @@ from experiments.ablations import (
     runs,
     train_all,
 )
-from experiments.architecture import PAGE, against_the_floors, drawing, imports
+from experiments.architecture import DRAWING, PAGE, against_the_floors, drawing, imports, page
 from experiments.kernels import kernel_statistics, save_figure, show_kernel_field
 from experiments.report import as_markdown, write_report
 from misf_lite.cli import commands, run_safely
@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
     add_bench_options(command("bench", run_bench, "measure speed and memory"))
     kernels = "read the image-level kernels: inside holes, at their border, outside"
     add_kernels_options(command("kernels", run_kernels, kernels))
-    command("architecture", run_architecture, "draw the floors of the package from its imports, into docs")
+    command("architecture", run_architecture, "draw and list the floors of the package from its imports, into docs")
     return top
 
 
@@ -153,9 +153,10 @@ def run_architecture(arguments: argparse.Namespace) -> None:
     wrong = against_the_floors(rooms)
     if wrong:
         raise ValueError("; ".join(wrong))
-    with atomic_write(PAGE, overwrite=True) as file:
-        file.write(drawing(rooms).encode())
-    print(PAGE)
+    for path, content in ((DRAWING, drawing(rooms)), (PAGE, page())):
+        with atomic_write(path, overwrite=True) as file:
+            file.write(content.encode())
+        print(path)
 
 
 if __name__ == "__main__":

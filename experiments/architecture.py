@@ -8,7 +8,9 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-PAGE = ROOT / "docs" / "architecture.svg"
+DRAWING = ROOT / "docs" / "architecture.svg"
+PAGE = ROOT / "docs" / "architecture.md"
+BEGIN, END = "<!-- rooms -->\n", "<!-- end of rooms -->\n"  # in the page
 
 FLOORS = (  # within a floor in the order that crosses fewest arrows
     ("toy_faces", "files", "masks", "device", "extras", "filtering"),
@@ -107,3 +109,21 @@ def drawing(rooms: dict[str, set[str]]) -> str:
         lines.append(f'<rect {box} fill="#e8f1f8" stroke="#0072b2"/>')
         lines.append(f'<text x="{x + WIDTH // 2}" y="{y + 20}" text-anchor="middle">{room}</text>')
     return "\n".join([*lines, "</svg>", ""])
+
+
+def listing() -> str:
+    """Every room with the first sentence of its docstring, floor by floor, the highest first."""
+    lines = []
+    for number, floor in reversed(list(enumerate(FLOORS, 1))):
+        for room in sorted(floor):
+            folder = ROOT / "misf_lite" / room
+            path = folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
+            docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+            lines.append(f"| {number} | `{room}` | {' '.join(docstring.split(chr(10) * 2)[0].split())} |")
+    return "\n".join(["| floor | module | |", "|---|---|---|", *lines, ""])
+
+
+def page() -> str:
+    """The page with today's list in it."""
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+    return before + BEGIN + listing() + END + rest.partition(END)[2]

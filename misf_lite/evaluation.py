@@ -51,29 +51,26 @@ class Protocol:
     rounding: str = "8 bit"
 
     @classmethod
-    def of(cls, data: str, names: Iterable[str], **changes: Any) -> "Protocol":
+    def of(cls, data: str, names: Sequence[str], **changes: Any) -> "Protocol":
         """The protocol for pictures of these names."""
-        names = list(names)
         return cls(data, len(names), hashlib.sha256("\n".join(names).encode()).hexdigest()[:12], **changes)
 
 
 def describe(protocol: Mapping[str, Any]) -> str:
-    """A protocol as `read_results` gives it, in one line."""
+    """A head's protocol in one line."""
     return "{pictures} {data}, short side {size}, {kind}, seed {seed}".format(**protocol)
 
 
 def open_metrics(names: Sequence[str]) -> Callable[[Tensor, Tensor, Tensor], dict[str, float]]:
     """A function of the filled picture, the real one and the mask that gives every metric of one picture.
 
-    Each of the whole picture and, as ``NAME_hole``, of the hole alone; LPIPS of the whole only.
-
-    Raises:
-        ValueError: an unknown name. ImportError, FileNotFoundError: what EffLite or LPIPS need is missing.
+    Each of the whole picture and, as ``NAME_hole``, of the hole alone; LPIPS of the whole only. Raises ValueError for
+    an unknown name, and what `Features` and `open_lpips` raise.
     """
-    functions: dict[str, Callable[..., Tensor]] = {"psnr": psnr, "ssim": ssim, "l1": l1}
     for name in names:
         if name not in METRICS:
             raise ValueError(f"unknown metric {name!r}: choose some of {', '.join(METRICS)}")
+    functions: dict[str, Callable[..., Tensor]] = {"psnr": psnr, "ssim": ssim, "l1": l1}
     if "efflite" in names:
         functions["efflite"] = partial(feature_distance, Features("efflite").to(device()))
     if "lpips" in names:
@@ -91,7 +88,7 @@ def open_metrics(names: Sequence[str]) -> Callable[[Tensor, Tensor, Tensor], dic
 
 
 def holes(image: Tensor, index: int, kind: str = "strokes", seed: int = 0) -> Iterator[tuple[int, Tensor]]:
-    """The protocol's masks for picture number ``index``: band and mask ``(1, 1, H, W)``."""
+    """The masks of `Protocol` for picture number ``index``: band and mask ``(1, 1, H, W)``."""
     for b, band in enumerate(BANDS):
         yield b, random_mask(tuple(image.shape[2:]), band, kind, seed + 1000 * b + index).to(image.device)
 
@@ -110,14 +107,11 @@ def eight_bit(image: Tensor) -> Tensor:
 def evaluate(
     methods: Mapping[str, Fill], images: Iterable[Tensor], *, kind: str = "strokes", seed: int = 0
 ) -> dict[str, list[dict[str, float]]]:
-    """Fill one hole per picture and band with every method, and take the means.
+    """For each method and band the means of ``psnr`` and ``psnr_hole``, in decibels, and of ``ssim``.
 
     Args:
         methods: name -> function of image ``(1, 3, H, W)`` and mask ``(1, 1, H, W)`` that returns the filled image.
-        images: each ``(1, 3, H, W)`` in [0, 1]. kind, seed: the masks, see `Protocol`.
-
-    Returns:
-        For each method and band the means of ``psnr`` and ``psnr_hole``, in decibels, and of ``ssim``.
+        images: each ``(1, 3, H, W)`` in [0, 1], with one hole per band. kind, seed: the masks, see `Protocol`.
     """
     measure_one = open_metrics(("psnr", "ssim"))
     rows = []
@@ -144,16 +138,13 @@ class Results:
         methods: name -> what it is (a hash of its weights, say), so that no two methods share a name.
 
     Raises:
-        OSError: the file cannot be written there.
-        ValueError: it holds results of another protocol, of other metrics, or of another method of that name.
+        OSError: as `check_target`. ValueError: the file holds results of another protocol, metric or method.
     """
 
-    def __init__(
-        self, path: str | Path | None, protocol: Protocol, metrics: Sequence[str], methods: Mapping[str, str]
-    ) -> None:
-        self.path = None if path is None else Path(path)
+    def __init__(self, path: Path | None, protocol: Protocol, metrics: Sequence[str], methods: dict[str, str]) -> None:
+        self.path = path
         self.protocol = protocol
-        head = {"protocol": asdict(protocol), "metrics": list(metrics), "methods": dict(methods)}
+        head = {"protocol": asdict(protocol), "metrics": metrics, "methods": methods}
         self.head: dict[str, Any] = json.loads(json.dumps(head))  # as it comes back from a file
         self.rows: dict[tuple[str, int, str], dict[Any, Any]] = {}
         if self.path:
@@ -171,17 +162,12 @@ class Results:
             theirs = {**head["protocol"], "metrics": head["metrics"]}
             differ = [f"{k} is {theirs.get(k)!r} there and {v!r} here" for k, v in ours.items() if theirs.get(k) != v]
             if differ:
-                raise ValueError(
-                    f"{path} was measured under another protocol ({', '.join(differ)}): such numbers do not belong in "
-                    "one table; write to another file"
-                )
+                raise ValueError(f"{path} has another protocol ({', '.join(differ)}): write to another file")
             for name, what in head["methods"].items():
                 here = self.head["methods"].setdefault(name, what)
                 if here != what:
-                    raise ValueError(
-                        f"{path} holds another {name!r} ({what} there, {here} here): write to another file, or give "
-                        "it another name"
-                    )
+                    difference = f"another {name!r} ({what} there, {here} here)"
+                    raise ValueError(f"{path} holds {difference}: write to another file, or give it another name")
             self.head = head | self.head  # with its Fréchet distances, if it has any
             for row in rows.to_dict("records"):
                 self.rows[row["method"], row["band"], row["picture"]] = row
@@ -214,14 +200,10 @@ class Results:
 
 
 def read_results(path: str | os.PathLike[str]) -> tuple[dict[str, Any], pd.DataFrame]:
-    """The head and the rows of a results file; a last line that was torn off is left out.
+    """The head and the rows of a results file; a last line that was torn off is left out. ValueError for other files.
 
-    Returns:
-        A dict with ``protocol``, ``metrics``, ``methods`` and perhaps ``frechet``; and a table with the columns
-        ``method``, ``band`` (a number), ``picture``, ``hole`` (its share of the picture) and the metrics.
-
-    Raises:
-        ValueError: not such a file.
+    The head has ``protocol``, ``metrics``, ``methods`` and perhaps ``frechet``; the table has the columns ``method``,
+    ``band`` (a number), ``picture``, ``hole`` (its share of the picture) and the metrics.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -229,9 +211,7 @@ def read_results(path: str | os.PathLike[str]) -> tuple[dict[str, Any], pd.DataF
         head = json.loads(first.removeprefix("# "))
         head["protocol"], head["metrics"], head["methods"]
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path} holds no results: its first line is no protocol; name a file of evaluate -o"
-        ) from error
+        raise ValueError(f"{path} holds no results: its first line is no protocol; name one of evaluate -o") from error
     rows = pd.read_csv(io.StringIO(rest or "method,band,picture\n"), dtype=str, keep_default_na=False)
     numbers = [column for column in rows if column not in ("method", "picture")]
     return head, rows.astype(dict.fromkeys(numbers, float)).astype({"band": int})
@@ -243,7 +223,7 @@ def journals(path: Path) -> list[Path]:
 
 
 def fingerprint(path: str | os.PathLike[str]) -> str:
-    """What weights are, to the bit: the beginning of their file's hash."""
+    """What weights are, to the bit."""
     return f"sha256 {hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12]}"
 
 
@@ -251,11 +231,9 @@ def fingerprint(path: str | os.PathLike[str]) -> str:
 def measure(
     methods: Mapping[str, Fill], pictures: Pictures, results: Results, rank: int = 0, processes: int = 1
 ) -> None:
-    """As `evaluate`, on the `device`; each value goes into the results, if it is not there yet.
+    """What `evaluate` does, on the `device`, for as many pictures as the protocol says; values that are there stay.
 
-    Args:
-        pictures: of which the first are measured, as many as the results' protocol says.
-        rank, processes: of n processes that share the work each takes every n-th picture, from its own number on.
+    Of ``processes`` that share the work each takes every n-th picture, from its ``rank`` on.
     """
     protocol = results.protocol
     if not methods or not protocol.pictures:
@@ -279,7 +257,7 @@ def measure(
 def measure_sets(methods: Mapping[str, Fill], pictures: Pictures, results: Results) -> None:
     """The Fréchet distance of each method's filled pictures from the real ones, by band, into the results' head.
 
-    It belongs to all pictures together, so it is in no row. Where they are too few, it is left out with a warning.
+    Where they are too few, it is left out with a warning.
     """
     protocol = results.protocol
     if protocol.pictures < ENOUGH:

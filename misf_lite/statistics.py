@@ -35,9 +35,10 @@ def summarise(rows: pd.DataFrame, metric: str = "psnr_hole", baseline: str | Non
     values = rows.pivot(index=["method", "band"], columns="picture", values=metric)
     values = values.where(np.isfinite(values))
     table = pd.DataFrame({"n": values.count(axis=1), "mean": values.mean(axis=1), "error": values.sem(axis=1)})
-    for method, band in table.index if baseline else ():
-        paired = (values.loc[method, band] - values.loc[baseline, band]).dropna()
-        table.loc[(method, band), ["difference", "low", "high"]] = [paired.mean(), *bootstrap(paired)]
+    if baseline is not None:
+        for method, band in table.index:
+            paired = (values.loc[method, band] - values.loc[baseline, band]).dropna()
+            table.loc[(method, band), ["difference", "low", "high"]] = [paired.mean(), *bootstrap(paired)]
     return table
 
 
@@ -62,8 +63,7 @@ def bootstrap_seeds(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float]
     """
     rng = np.random.default_rng(0)
 
-    def weights(n: int, drawn: int) -> np.ndarray:
-        """How much each of n counts, ``(RESAMPLES, n)``."""
+    def weights(n: int, drawn: int) -> np.ndarray:  # how much each of n counts, (RESAMPLES, n)
         return rng.multinomial(drawn, np.full(n, 1 / n), size=RESAMPLES) / drawn
 
     a, b = (weights(len(side), max(1, len(side) - 1)) @ side for side in (ours, theirs))  # (RESAMPLES, pictures)
@@ -74,11 +74,9 @@ def bootstrap_seeds(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float]
 
 def cubes(rows: pd.DataFrame, metric: str = "psnr_hole") -> dict[str, np.ndarray]:
     """For methods called NAME/SEED, each name's values as ``(seeds, bands, pictures)``, the pictures in one order."""
-    parts = rows["method"].str.partition("/")
-    named = rows.assign(name=parts[0], seed=parts[2])
-    table = named.pivot(index=["name", "seed", "band"], columns="picture", values=metric)
-    shape = -1, len(BANDS), table.shape[1]
-    return {str(name): part.to_numpy().reshape(shape) for name, part in table.groupby("name")}
+    table = rows.pivot(index=["method", "band"], columns="picture", values=metric)
+    names = table.index.get_level_values("method").str.split("/").str[0]
+    return {name: part.to_numpy().reshape(-1, len(BANDS), table.shape[1]) for name, part in table.groupby(names)}
 
 
 def gap(ours: np.ndarray, theirs: np.ndarray, draw_seeds: bool = False) -> dict[str, float]:
