@@ -195,6 +195,7 @@ def run_evaluate(arguments: argparse.Namespace) -> None:
     state.wait_for_everyone()
     results = Results(arguments.output, protocol, arguments.metrics, identities)
     check_baseline(arguments.baseline, results.head["methods"])
+    state.wait_for_everyone()  # or one would read the journal that another has begun
     measure(methods, pictures, results, state.process_index, state.num_processes)
     state.wait_for_everyone()
     if not state.is_main_process:
