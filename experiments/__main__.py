@@ -23,6 +23,7 @@ from experiments.ablations import (
 )
 from experiments.architecture import DRAWING, PAGE, against_the_floors, drawing, imports, page
 from experiments.kernels import kernel_statistics, save_figure, show_kernel_field
+from experiments.pictures import summary, write_pictures
 from experiments.report import as_markdown, write_report
 from misf_lite.cli import commands, run_safely
 from misf_lite.datasets import load_photo, open_dataset
@@ -42,6 +43,9 @@ def parser() -> argparse.ArgumentParser:
     add_bench_options(command("bench", run_bench, "measure speed and memory"))
     kernels = "read the image-level kernels: inside holes, at their border, outside"
     add_kernels_options(command("kernels", run_kernels, kernels))
+    pictures = "fetch more and larger photographs to train on, out of Debian packages (280 MB)"
+    sub = command("pictures", run_pictures, pictures)
+    sub.add_argument("-o", "--output", type=Path, required=True, help="folder for them, new or made by this command")
     command("architecture", run_architecture, "draw and list the floors of the package from its imports, into docs")
     return top
 
@@ -157,6 +161,10 @@ def run_architecture(arguments: argparse.Namespace) -> None:
         with atomic_write(path, overwrite=True) as file:
             file.write(content.encode())
         print(path)
+
+
+def run_pictures(arguments: argparse.Namespace) -> None:
+    print(summary(write_pictures(arguments.output)))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,9 @@ import pytest
 from experiments.__main__ import main
 
 
-@pytest.mark.parametrize("command", [[], ["ablate"], ["report"], ["bench"], ["kernels"], ["architecture"]])
+@pytest.mark.parametrize(
+    "command", [[], ["ablate"], ["report"], ["bench"], ["kernels"], ["architecture"], ["pictures"]]
+)
 def test_every_command_explains_itself(capsys, command):
     with pytest.raises(SystemExit) as end:
         main([*command, "--help"])
