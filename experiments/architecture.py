@@ -14,8 +14,8 @@ BEGIN, END = "<!-- rooms -->\n", "<!-- end of rooms -->\n"  # in the page
 
 FLOORS = (  # within a floor in the order that crosses fewest arrows
     ("toy_faces", "files", "masks", "device", "extras", "filtering"),
-    ("images", "recipe", "flow", "classical", "kernels"),
-    ("losses", "datasets", "model", "metrics"),
+    ("metrics", "features", "images", "recipe", "flow", "classical", "kernels"),
+    ("losses", "datasets", "model"),
     ("statistics", "batches", "evaluation", "lite", "released"),
     ("figures", "weights", "checks"),
     ("training", "inpainting"),

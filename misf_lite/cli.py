@@ -91,7 +91,8 @@ def add_train_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--batch", type=int, help="pictures per step of the smallest crop, in all processes together")
     for loss in LOSSES:
         sub.add_argument(f"--{loss.replace('_', '-')}", type=float, help=f"weight of the {loss} loss, 0 leaves it out")
-    sub.add_argument("--features", help="for perceptual and style loss: efflite (offline) or vgg19")
+    sub.add_argument("--features", help="what those losses look through: efflite0 (offline) or vgg19")
+    sub.add_argument("--discriminator", help="what it looks at: patches, or features")
     sub.add_argument("--rate", dest="lr", type=float, help="learning rate, the highest of a one-cycle schedule")
     sub.add_argument("--precision", help="float32, bf16 or fp16")
     sub.add_argument("--seed", type=int, help="seed of pictures, holes and weights")

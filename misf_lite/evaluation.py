@@ -26,12 +26,12 @@ from tqdm import tqdm
 from misf_lite.classical import Fill
 from misf_lite.datasets import Pictures, load_photo
 from misf_lite.device import device
+from misf_lite.features import Features
 from misf_lite.files import atomic_write, check_target
-from misf_lite.losses import Features
 from misf_lite.masks import BANDS, is_hole, random_mask
-from misf_lite.metrics import ENOUGH, feature_distance, l1, open_frechet, open_lpips, psnr, ssim
+from misf_lite.metrics import ENOUGH, feature_distance, gradient_energy, l1, open_frechet, open_lpips, psnr, ssim
 
-METRICS = ("psnr", "ssim", "l1", "efflite", "lpips")
+METRICS = ("psnr", "ssim", "l1", "efflite1", "gradients", "lpips")
 NOTHING = "nothing to evaluate: give at least one method and one picture"
 
 
@@ -70,9 +70,9 @@ def open_metrics(names: Sequence[str]) -> Callable[[Tensor, Tensor, Tensor], dic
     for name in names:
         if name not in METRICS:
             raise ValueError(f"unknown metric {name!r}: choose some of {', '.join(METRICS)}")
-    functions: dict[str, Callable[..., Tensor]] = {"psnr": psnr, "ssim": ssim, "l1": l1}
-    if "efflite" in names:
-        functions["efflite"] = partial(feature_distance, Features("efflite").to(device()))
+    functions: dict[str, Callable[..., Tensor]] = {"psnr": psnr, "ssim": ssim, "l1": l1, "gradients": gradient_energy}
+    if "efflite1" in names:
+        functions["efflite1"] = partial(feature_distance, Features("efflite1").to(device()))
     if "lpips" in names:
         functions["lpips"] = open_lpips().to(device())
 
@@ -265,7 +265,7 @@ def measure_sets(methods: Mapping[str, Fill], pictures: Pictures, results: Resul
         warnings.warn(few, stacklevel=2)
         return
     done = results.head.setdefault("frechet", {})
-    features = Features("efflite").to(device())
+    features = Features("efflite1").to(device())
     for method in [name for name in methods if name not in done]:
         distances = [open_frechet(features).to(device()) for _ in BANDS]
         for i in tqdm(range(protocol.pictures), f"Fréchet distance, {method}", leave=False, disable=None):

@@ -30,5 +30,5 @@ def torchvision_weights(name: str) -> Path:
     if not path.is_file():
         code = f"import torchvision; torchvision.models.{name}(weights='IMAGENET1K_V1')"
         command = f'To download them ({weights.meta["_file_size"]:.0f} MB): python -c "{code}"'
-        raise FileNotFoundError(f"the weights of {name} should be in {path}. {command}. Without them, efflite works.")
+        raise FileNotFoundError(f"the weights of {name} should be in {path}. {command}. Without them, efflite0 works.")
     return path

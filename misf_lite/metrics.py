@@ -56,6 +56,20 @@ def ssim(output: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
     return _mean(likeness, None if mask is None else mask[:, :, 5:-5, 5:-5])
 
 
+def gradient_energy(output: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
+    """How much detail there is, right or wrong: the mean of |gradient| as a share of the target's; 1 is as sharp.
+
+    The gradient is that of differences to the pixel below and to the right. Infinite or NaN where the target is flat.
+    """
+    mask = mask if mask is None else mask[..., :-1, :-1]
+    return _mean(_gradient(output), mask) / _mean(_gradient(target), mask)
+
+
+def _gradient(x: Tensor) -> Tensor:
+    here = x[..., :-1, :-1]
+    return (x[..., 1:, :-1] - here).abs() + (x[..., :-1, 1:] - here).abs()
+
+
 def feature_distance(
     features: Callable[[Tensor], list[Tensor]], output: Tensor, target: Tensor, mask: Tensor | None = None
 ) -> Tensor:
@@ -65,12 +79,17 @@ def feature_distance(
     Missing texture costs more than texture in the wrong place; with PSNR it is the other way round.
 
     Args:
-        features: such as ``misf_lite.losses.Features("efflite")``, which makes it the *EffLite distance*.
+        features: such as ``misf_lite.features.Features("efflite1")``, which makes it the *EffLite distance*.
         mask: where given, places count by their share of hole.
     """
+    return between_features(features(output), features(target), mask)
+
+
+def between_features(a: list[Tensor], b: list[Tensor], mask: Tensor | None = None) -> Tensor:
+    """`feature_distance` of features that are there already: lists of ``(B, C, h, w)``, from fine to coarse."""
     distances = []
-    for a, b in zip(features(output), features(target), strict=True):
-        squared = ((F.normalize(a) - F.normalize(b)) ** 2).sum(1, keepdim=True)
+    for x, y in zip(a, b, strict=True):
+        squared = ((F.normalize(x.float()) - F.normalize(y.float())) ** 2).sum(1, keepdim=True)
         weight = None if mask is None else F.interpolate(mask, squared.shape[2:], mode="area")
         distances.append(_mean(squared, weight))
     return torch.stack(distances).mean(0)

@@ -5,11 +5,12 @@ from typing import Any, Self
 
 from misf_lite.masks import KINDS
 
-LOSSES = ("l1", "mse", "log_mse", "perceptual", "style", "adversarial")
+LOSSES = ("l1", "mse", "log_mse", "perceptual", "style", "feature_distance", "adversarial")
 CHOICES = {
     "schedule": ("one-cycle", "constant"),
     "precision": ("float32", "bf16", "fp16"),
-    "features": ("efflite", "vgg19"),
+    "features": ("efflite0", "vgg19"),  # not efflite1, which is the judge
+    "discriminator": ("patches", "features"),
 }
 
 
@@ -33,9 +34,11 @@ class Recipe:
     log_mse: float = 0.0
     perceptual: float = 0.0
     style: float = 0.0
+    feature_distance: float = 0.0
     adversarial: float = 0.0
     hole_weight: float = 6.0  # how much more a pixel in the hole counts in l1 and mse
-    features: str = "efflite"  # what perceptual and style look through: efflite (offline) or vgg19
+    features: str = "efflite0"  # what those that see features look through: efflite0 (offline) or vgg19
+    discriminator: str = "patches"  # what it looks at: patches of 70 × 70 pixels, or those features
 
     # How to get there
     steps: int = 2000

@@ -15,7 +15,15 @@ from misf_lite.masks import BANDS
 
 RESAMPLES = 10_000
 LABELS = [f"{low:.0%} to {high:.0%}" for low, high in BANDS]
-TITLES = {"psnr": "PSNR{}, dB", "ssim": "SSIM{}", "l1": "L1{}, %", "efflite": "EffLite distance{}", "lpips": "LPIPS{}"}
+TITLES = {
+    "psnr": "PSNR{}, dB",
+    "ssim": "SSIM{}",
+    "l1": "L1{}, %",
+    "efflite": "EffLite0 distance{}",  # of older results: what training looks through is no judge
+    "efflite1": "EffLite distance{}",
+    "gradients": "Gradient energy{}",
+    "lpips": "LPIPS{}",
+}
 
 
 def summarise(rows: pd.DataFrame, metric: str = "psnr_hole", baseline: str | None = None) -> pd.DataFrame:

@@ -179,7 +179,7 @@ class Run:
             if not self.accelerator.optimizer_step_was_skipped:  # fp16 leaves out a step that overflows
                 self.schedule.step()
                 self.average.update_parameters(self.net)
-            losses |= self.objective.learn(self.accelerator, output.detach(), image, mask)
+            losses |= self.objective.learn(self.accelerator)
         except (MemoryError, RuntimeError) as error:
             if "memory" not in str(error).lower() and not isinstance(error, MemoryError):
                 raise

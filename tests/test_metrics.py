@@ -12,8 +12,8 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from skimage.util import compare_images
 from torchmetrics.functional.image import learned_perceptual_image_patch_similarity
 
-from misf_lite.losses import Features
-from misf_lite.metrics import feature_distance, l1, open_frechet, open_lpips, psnr, ssim
+from misf_lite.features import Features
+from misf_lite.metrics import feature_distance, gradient_energy, l1, open_frechet, open_lpips, psnr, ssim
 
 
 def test_psnr_agrees_with_scikit_image():
@@ -84,6 +84,21 @@ def test_ssim_of_a_hole_without_a_window_is_not_a_number():
     assert ssim(a, a, mask).isnan().all()
 
 
+def test_gradient_energy_by_hand():
+    ramp = torch.arange(8.0).view(1, 1, 1, 8).expand(1, 3, 8, 8) / 10
+    steeper = ramp + torch.arange(8.0).view(1, 1, 8, 1) / 5  # 0.1 to the right and 0.2 down, instead of 0.1
+    assert gradient_energy(steeper, ramp).item() == pytest.approx(3)
+    assert gradient_energy(ramp, ramp).item() == 1 and gradient_energy(0 * ramp, ramp).item() == 0
+
+
+def test_gradient_energy_of_the_hole_leaves_out_the_rest():
+    target, mask = torch.rand(1, 3, 16, 16), torch.zeros(1, 1, 16, 16)
+    mask[..., :8] = 1
+    half_flat = target.clone()
+    half_flat[..., :9] = 0.5
+    assert gradient_energy(half_flat, target, mask).item() == 0 and gradient_energy(half_flat, target).item() > 0.3
+
+
 def test_feature_distance_by_hand():
     def features(x):
         return [x[:, :2], x[:, 2:] * 7]
@@ -102,7 +117,7 @@ def test_the_efflite_distance_prefers_a_texture_to_a_blur_where_psnr_prefers_the
     rng = torch.Generator().manual_seed(0)
     texture, other = (0.5 + 0.2 * torch.randn(1, 3, 64, 64, generator=rng).clamp(-2, 2) for _ in range(2))
     flat = torch.full_like(texture, 0.5)
-    efflite = Features("efflite")
+    efflite = Features("efflite1")
     assert psnr(flat, texture) > psnr(other, texture)
     assert feature_distance(efflite, other, texture) < feature_distance(efflite, flat, texture)
 

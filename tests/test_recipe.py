@@ -32,7 +32,7 @@ def test_a_preset_can_be_changed_field_by_field():
         ({"style": -1.0}, "must be 0 or more.*style"),
         ({"schedule": "cosine"}, "one of one-cycle, constant, got 'cosine'"),
         ({"precision": "int8"}, "one of float32, bf16, fp16"),
-        ({"features": "resnet"}, "one of efflite, vgg19"),
+        ({"features": "resnet"}, "one of efflite0, vgg19"),
         ({"kinds": ("strokes", "zigzag")}, "kinds must be of strokes, box, blobs, text, thin"),
         ({"kinds": ()}, "at least one"),
     ],
