@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from misf_lite.device import device
-from misf_lite.images import Source, check_pair, open_image, open_mask, to_tensor
+from misf_lite.images import Source, check_pair, from_pixels, open_image, open_mask, pixels, to_tensor
 from misf_lite.masks import is_hole
 from misf_lite.weights import load_pretrained
 
@@ -33,8 +33,8 @@ def inpaint(image: Source, mask: Source, model: nn.Module | None = None, tile: i
             megapixel, and on tiles of 512 beyond.
 
     Returns:
-        A PIL image of the same size: L, LA, RGB, RGBA or I;16, as `open_image` gives it. Known pixels are
-        bit-identical to it; filled pixels are opaque.
+        A PIL image of the same size: L, LA, RGB, RGBA or I;16, as `open_image` gives it, 16-bit colour and metadata
+        included. Known pixels are bit-identical to it; filled pixels are opaque.
 
     Raises:
         ValueError, OSError: an image, mask or pair that cannot be used, with what to do.
@@ -53,17 +53,15 @@ def inpaint(image: Source, mask: Source, model: nn.Module | None = None, tile: i
 
     # Into the picture's own mode: the N pixels of the hole, and no others.
     where = is_hole(hole)[0, 0].numpy()
-    pixels = np.array(picture)
+    values = pixels(picture).copy()
     colour = filled[0].permute(1, 2, 0).numpy()[where]  # (N, 3)
     if picture.mode in ("L", "LA", "I;16"):
         colour = colour @ np.array([0.299, 0.587, 0.114], np.float32)  # luma, ITU-R BT.601
     if picture.mode in ("LA", "RGBA"):
         colour = np.column_stack([colour, np.ones(len(colour), np.float32)])  # opaque
-    scale = np.iinfo(pixels.dtype).max
-    pixels[where] = (colour * scale).round().clip(0, scale).astype(pixels.dtype)
-    result = Image.fromarray(pixels)
-    result.info = picture.info  # the colour profile, if there is one
-    return result
+    scale = np.iinfo(values.dtype).max
+    values[where] = (colour * scale).round().clip(0, scale).astype(values.dtype)
+    return from_pixels(values, picture.info)
 
 
 @functools.cache
@@ -101,9 +99,12 @@ def fill(model: nn.Module, image: Tensor, mask: Tensor, tile: int | None = None)
 
 
 def _run(model: nn.Module, image: Tensor, mask: Tensor) -> Tensor:
-    """The model's output, where the image lies."""
+    """The model's output, where the image lies. Raises FloatingPointError for one that is not finite."""
     weight = next(model.parameters())
-    return model(image.to(weight), mask.to(weight)).to(image)
+    output = model(image.to(weight), mask.to(weight)).to(image)
+    if not output.isfinite().all():
+        raise FloatingPointError("the model's output is not finite: its weights, or the picture, cannot be used")
+    return output
 
 
 def _fill_tiles(model: nn.Module, image: Tensor, mask: Tensor, tile: int) -> Tensor:

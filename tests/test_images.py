@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageCms, ImageOps
 
 from misf_lite import images
-from misf_lite.images import check_pair, open_image, open_mask, save_image, to_tensor
+from misf_lite.images import check_output, check_pair, open_image, open_mask, save_image, to_tensor
 
 quick = settings(max_examples=50, deadline=None)
 sides = st.integers(1, 9)
@@ -70,6 +70,7 @@ def folder(tmp_path_factory):
     ("expected", "modes"),
     {"L": "1 L", "LA": "LA La", "RGB": "RGB RGBX P CMYK YCbCr HSV LAB", "RGBA": "RGBA RGBa PA"}.items(),
 )
+@pytest.mark.filterwarnings("ignore:.*converted to RGB")
 def test_every_mode_is_converted_as_pillow_converts_it(expected, modes):
     for mode in modes.split():
         source = picture(mode)
@@ -85,6 +86,7 @@ def test_every_mode_is_converted_as_pillow_converts_it(expected, modes):
         *[("jpg", "CMYK", "RGB"), ("tif", "CMYK", "RGB"), ("tif", "LAB", "RGB")],
     ],
 )
+@pytest.mark.filterwarnings("ignore:.*converted to RGB")
 def test_a_file_is_read_as_pillow_reads_and_converts_it(tmp_path, ending, mode, expected):
     path = tmp_path / f"picture.{ending}"
     picture(mode).save(path)
@@ -110,12 +112,25 @@ def test_32_bit_integers_become_16_bit_grey_when_they_fit():
     np.testing.assert_array_equal(np.asarray(opened), values)
 
 
-def test_a_float_image_in_0_to_1_is_rounded_to_8_bit():
-    opened = open_image(Image.fromarray(np.array([[0.0, 0.25, 1.0]], np.float32)))
+@pytest.mark.parametrize("mode", ["CMYK", "LAB", "YCbCr", "HSV"])
+def test_a_conversion_that_changes_colours_is_told_with_the_file_and_the_mode(tmp_path, mode):
+    source = picture(mode)
+    with pytest.warns(UserWarning, match=f"the PIL image is {mode} and converted to RGB, known pixels too"):
+        open_image(source)
+    if mode in ("CMYK", "LAB"):
+        source.save(tmp_path / "print.tif")
+        with pytest.warns(UserWarning, match=rf"print\.tif is {mode}"):
+            open_image(tmp_path / "print.tif")
+
+
+def test_a_float_image_in_0_to_1_is_rounded_to_8_bit_and_that_is_told():
+    with pytest.warns(UserWarning, match="the PIL image holds floats, which are rounded to 8 bits"):
+        opened = open_image(Image.fromarray(np.array([[0.0, 0.25, 1.0]], np.float32)))
     assert opened.mode == "L"
     np.testing.assert_array_equal(np.asarray(opened), [[0, 64, 255]])
 
 
+@pytest.mark.filterwarnings("ignore:.*converted to RGB")
 def test_an_adobe_cmyk_jpeg_without_ink_is_white(tmp_path):
     Image.new("CMYK", (8, 8), (0, 0, 0, 0)).save(tmp_path / "white.jpg")
     assert b"Adobe" in (tmp_path / "white.jpg").read_bytes()
@@ -190,6 +205,7 @@ def test_opening_leaves_the_given_image_as_it_was():
     np.testing.assert_array_equal(np.asarray(source), noise(5, 7, 4))
 
 
+@pytest.mark.filterwarnings("ignore:.*converted to RGB")
 def test_a_colour_profile_is_kept_where_it_still_fits_and_dropped_where_not(tmp_path):
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     for mode, kept in (("RGB", profile), ("P", profile), ("CMYK", None), ("LAB", None)):
@@ -319,6 +335,14 @@ def test_the_brightest_channel_decides_and_alpha_scales_it(array):
     assert open_mask(open_image(array)).flatten().tolist() == [float(level >= threshold) for level in expected]
 
 
+def test_black_paint_on_a_transparent_layer_is_no_hole_and_raises_suspicion(tmp_path):
+    layer = np.zeros((4, 4, 4), np.uint8)
+    layer[:2, :, 3] = 255
+    Image.fromarray(layer).save(tmp_path / "layer.png")
+    with pytest.warns(UserWarning, match=r"layer\.png has no hole.*Paint holes white and opaque"):
+        assert not open_mask(tmp_path / "layer.png").any()
+
+
 def test_red_paint_is_a_hole_and_transparent_red_is_not():
     mask = open_mask(np.array([[[255, 0, 0, 255], [255, 0, 0, 0], [0, 0, 0, 255]]], np.uint8))
     assert mask.tolist() == [[[[1, 0, 0]]]]
@@ -417,7 +441,7 @@ def test_a_source_that_makes_no_sense_is_refused(read, source, error, words):
     [
         (np.zeros((4, 4), bool), "is a mask, not an image: swap"),
         (np.zeros((4, 4), np.int64), "astype('uint8')"),
-        (np.zeros((4, 4, 3), np.uint16), "uint16 with 3 channel"),
+        (np.zeros((4, 4, 3), np.int32), "an image is uint8, uint16 or float in [0, 1], got int32"),
     ],
 )
 def test_a_dtype_that_only_masks_may_have_is_refused_in_an_image(source, words):
@@ -498,13 +522,33 @@ def test_where_pillows_limit_is_lower_the_way_to_raise_it_is_told(tmp_path, monk
         open_image(tmp_path / "small.png")
 
 
-def test_running_out_of_memory_is_not_called_damage(tmp_path, monkeypatch):
+def test_running_out_of_memory_is_not_called_damage_and_names_the_file(tmp_path, monkeypatch):
     def exhausted(image):
         raise MemoryError
 
+    picture("RGB").save(tmp_path / "small.png")
     monkeypatch.setattr(ImageOps, "exif_transpose", exhausted)
-    with pytest.raises(MemoryError):
-        open_image(picture("RGB"))
+    with pytest.raises(MemoryError, match=r"small\.png does not fit into the free memory; shrink it"):
+        open_image(tmp_path / "small.png")
+
+
+@pytest.mark.parametrize("read", [open_image, open_mask])
+@pytest.mark.parametrize("kind", [np.array, torch.from_numpy, Image.fromarray])
+def test_the_limit_holds_for_arrays_tensors_and_pil_images_too(monkeypatch, read, kind):
+    monkeypatch.setattr(images, "MAX_PIXELS", 34)
+    with pytest.raises(ValueError, match=r"too large \(7×5 are 0\.0 megapixels\); shrink it"):
+        read(kind(np.zeros((5, 7), np.uint8)))
+
+
+@pytest.mark.parametrize("read", [open_image, open_mask])
+@pytest.mark.parametrize(
+    ("value", "words"), [(np.nan, "holds NaN or infinite values"), (255, "in [0, 1], got 0 to 255; divide by 255")]
+)
+def test_values_that_no_picture_has_are_refused_with_the_name_of_their_file(tmp_path, read, value, words):
+    Image.fromarray(np.array([[0, value]], np.float32)).save(tmp_path / "float.tif")
+    with pytest.raises(ValueError, match=r"float\.tif") as caught:
+        read(tmp_path / "float.tif")
+    assert words in str(caught.value)
 
 
 # Saving
@@ -539,11 +583,28 @@ def test_a_bmp_survives_too_where_it_can_hold_the_image(tmp_path, mode):
     [("RGBA", "jpg"), ("LA", "jpeg"), ("I;16", "JPG"), ("RGBA", "bmp"), ("LA", "bmp"), ("I;16", "webp")],
 )
 def test_a_format_that_would_drop_alpha_or_depth_is_refused(tmp_path, mode, ending):
-    with pytest.raises(ValueError, match=r"cannot hold alpha or 16 bit.*use \.png"):
+    with pytest.raises(ValueError, match=r"picture\.\w+: a \w+ file cannot hold alpha or 16 bit.*use \.png"):
         save_image(picture(mode), tmp_path / f"picture.{ending}")
     assert not any(tmp_path.iterdir())
 
 
+def test_what_a_format_cannot_hold_is_refused_before_the_work_too(tmp_path):
+    check_output(tmp_path / "picture.jpg", picture("RGB"))
+    check_output(tmp_path / "picture.jpg")
+    with pytest.raises(ValueError, match=r"picture\.jpg: a JPEG file cannot hold alpha.* this image is RGBA"):
+        check_output(tmp_path / "picture.jpg", picture("RGBA"))
+
+
+def test_a_jpeg_file_comes_with_a_word_on_how_far_it_is_off(tmp_path):
+    image = Image.fromarray(noise(40, 30, 3))
+    with pytest.warns(UserWarning, match=r"picture\.jpg: JPEG changes known pixels too") as caught:
+        save_image(image, tmp_path / "picture.jpg")
+    with Image.open(tmp_path / "picture.jpg") as stored:
+        off = abs(np.asarray(stored).astype(float) - np.asarray(image))
+    assert f"by {off.mean():.2g} of 255 levels on average and {off.max():.0f} at most" in str(caught[0].message)
+
+
+@pytest.mark.filterwarnings("ignore:.*JPEG changes")
 def test_a_colour_profile_is_saved_with_the_image(tmp_path):
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     image = picture("RGB")
