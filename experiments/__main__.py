@@ -25,7 +25,7 @@ from experiments.architecture import DRAWING, PAGE, against_the_floors, drawing,
 from experiments.kernels import kernel_statistics, save_figure, show_kernel_field
 from experiments.pictures import summary, write_pictures
 from experiments.report import as_markdown, write_report
-from misf_lite.cli import commands, run_safely
+from misf_lite.cli import commands, positive, run_safely
 from misf_lite.datasets import load_photo, open_dataset
 from misf_lite.device import device
 from misf_lite.evaluation import describe
@@ -55,10 +55,10 @@ def add_ablate_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--data", choices=ABLATIONS, default="toy", help="toy faces or photographs (default: toy)")
     names = ", ".join(ABLATIONS["toy"])
     sub.add_argument("--only", nargs="+", metavar="NAME", help=f"some of {names}, or filter-composite (default: all)")
-    sub.add_argument("--seeds", type=int, default=3, help=f"runs of each of {', '.join(MAIN)} (default: 3)")
-    sub.add_argument("--steps", type=int, help="training steps of each run (default: 1500)")
+    sub.add_argument("--seeds", type=positive, default=3, help=f"runs of each of {', '.join(MAIN)} (default: 3)")
+    sub.add_argument("--steps", type=positive, help="training steps of each run (default: 1500)")
     sub.add_argument("--precision", help="float32, bf16 or fp16")
-    sub.add_argument("--size", type=int, help="short side to measure at (default: 64 for toy, 128 for photos)")
+    sub.add_argument("--size", type=positive, help="short side to measure at (default: 64 for toy, 128 for photos)")
     part = "only train, every N-th run from the K-th on: to share the work"
     sub.add_argument("--part", metavar="K/N", help=part)
 
@@ -80,16 +80,16 @@ def add_kernels_options(sub: argparse.ArgumentParser) -> None:
     data = "photos, paintings, toy, celeba, places365, or a folder (default: photos)"
     sub.add_argument("--data", default="photos", help=data)
     sub.add_argument("--split", choices=("val", "test"), default="test", help="which photographs (default: test)")
-    sub.add_argument("--size", type=int, default=128, help="short side in pixels (default: 128)")
+    sub.add_argument("--size", type=positive, default=128, help="short side in pixels (default: 128)")
     sub.add_argument("--root", default="datasets", help="where CelebA and Places365 lie (default: datasets)")
-    sub.add_argument("--count", type=int, help="only the first so many pictures")
+    sub.add_argument("--count", type=positive, help="only the first so many pictures")
     sub.add_argument("-o", "--output", type=Path, help="draw a picture's kernels into this file, best a .png")
     sub.add_argument("--force", action="store_true", help="replace the output if it exists")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit status: 0, 1 for a problem, 130 when interrupted."""
-    return run_safely(parser().parse_args(argv))
+    return run_safely(parser(), argv)
 
 
 def run_ablate(arguments: argparse.Namespace) -> int:

@@ -138,7 +138,7 @@ def measure_all(names: Sequence[str], folder: str | os.PathLike[str], data: str,
         names: of the runs. data, kind: one of `CONDITIONS`. size: short side in pixels.
     """
     pictures = open_dataset(data, "test", shrink=size)
-    protocol = Protocol.of(pictures.what, pictures.names, size=size, kind=kind)
+    protocol = Protocol.of(pictures, size=size, kind=kind)
     methods: dict[str, Fill] = {REFERENCE: smooth_guess}
     identities = {REFERENCE: "misf_lite"}
     for name in names:
@@ -169,7 +169,7 @@ def ablation_table(rows: pd.DataFrame) -> pd.DataFrame:
             text = f"{means.mean():.2f}"
             if len(cube) > 1:
                 text += f" ± {means.std(ddof=1):.2f}"
-            if name != "misf":
+            if name != "misf" and "misf" in by_name:
                 text += f" ({difference_text(gap(cube[:, [band]], by_name['misf'][:, [band]]))})"
             texts[name].append(text)
     return pd.DataFrame(texts, index=["seeds", *LABELS]).T.rename_axis("ablation")
@@ -191,7 +191,7 @@ def generalisation_table(measured: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
             if name in by_name:
                 gain = gap(by_name[name], by_name[REFERENCE], draw_seeds=True)
                 texts[what][name] = difference_text(gain)
-        if "no-filter" in by_name:
+        if {"misf", "no-filter"} <= by_name.keys():
             gain = gap(by_name["misf"], by_name["no-filter"], draw_seeds=True)
             texts[what]["misf less no-filter"] = difference_text(gain)
     return pd.DataFrame(texts).T

@@ -13,7 +13,7 @@ PAGE = ROOT / "docs" / "architecture.md"
 BEGIN, END = "<!-- rooms -->\n", "<!-- end of rooms -->\n"  # in the page
 
 FLOORS = (  # within a floor in the order that crosses fewest arrows
-    ("toy_faces", "files", "masks", "device", "extras", "filtering"),
+    ("toy_faces", "files", "formats", "masks", "device", "extras", "filtering"),
     ("metrics", "features", "images", "recipe", "flow", "classical", "kernels"),
     ("losses", "datasets", "model"),
     ("statistics", "batches", "evaluation", "lite", "released"),

@@ -1,6 +1,7 @@
 """What a step of training learns from: random crops of pictures, and random holes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ class Batches(Dataset[tuple[Tensor, Tensor]]):
     masks: Pictures | None = None  # from `misf_lite.datasets.open_masks`; None draws random ones
     rank: int = 0  # which share
     processes: int = 1  # of how many
+    contents: dict[str, str] = field(default_factory=dict)  # what pictures and masks are, see `Pictures.contents`
 
     def __len__(self) -> int:
         return self.recipe.steps
@@ -62,9 +64,13 @@ def open_batches(recipe: Recipe, rank: int = 0, processes: int = 1) -> tuple[Bat
     crop = max(recipe.crops)
     toy = recipe.data == "toy"  # whole faces, drawn at the size at which they are learnt
     short_side = crop if toy else VALIDATE_AT
-    pictures = open_dataset(recipe.data, "train", shrink=crop if toy else max(SHRINK, crop), root=recipe.root)
-    held_out = open_dataset(recipe.data, "val", shrink=short_side, root=recipe.root)
-    masks = open_masks(recipe.masks) if recipe.masks else None
+    largest = crop if toy else max(SHRINK, crop)
+    open_split = partial(open_dataset, recipe.data, root=recipe.root, without=recipe.masks)
+    pictures, held_out = open_split("train", shrink=largest), open_split("val", shrink=short_side)
+    masks = open_masks(recipe.masks, without=recipe.data) if recipe.masks else None
+    contents = {"pictures": pictures.contents(), "held-out pictures": held_out.contents()}
+    if masks:
+        contents["masks"] = masks.contents()
     notes = [f"pictures in {recipe.data}: {len(pictures):,} to learn from, {len(held_out)} held out"]
     small = sum(side < crop for side in pictures.short_sides)
     if small:
@@ -72,4 +78,4 @@ def open_batches(recipe: Recipe, rank: int = 0, processes: int = 1) -> tuple[Bat
     notes += dict.fromkeys(pictures.notes + held_out.notes)  # each once
     notes += masks.notes if masks else []
     images = [load_photo(picture, short_side) for picture in held_out]
-    return Batches(recipe, pictures, masks, rank, processes), images, notes
+    return Batches(recipe, pictures, masks, rank, processes, contents), images, notes

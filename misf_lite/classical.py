@@ -39,8 +39,10 @@ def navier_stokes(image: Tensor, mask: Tensor) -> Tensor:
 
 
 def biharmonic(image: Tensor, mask: Tensor) -> Tensor:
-    """The smoothest surface through the rim, scikit-image's."""
+    """The smoothest surface through the rim, scikit-image's. Raises ValueError for a picture that is all hole."""
     restoration = import_or_explain("skimage.restoration", "classical")
+    if is_hole(mask).all():
+        raise ValueError("the biharmonic method starts from known pixels, and this mask is nothing but hole")
     pixels = image[0].permute(1, 2, 0).double().cpu().numpy()
     filled = restoration.inpaint_biharmonic(pixels, is_hole(mask)[0, 0].cpu().numpy(), channel_axis=-1)
     return torch.from_numpy(filled).permute(2, 0, 1)[None].to(image).clamp(0, 1)

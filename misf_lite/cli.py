@@ -2,7 +2,10 @@
 
 import argparse
 import ast
+import io
+import signal
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -17,10 +20,10 @@ from misf_lite.classical import CLASSICAL, Fill, mean_fill, patchmatch, smooth_g
 from misf_lite.datasets import open_dataset
 from misf_lite.device import device
 from misf_lite.doctor import examine
-from misf_lite.evaluation import METRICS, Protocol, Results, describe, fingerprint, journals, measure, measure_sets
+from misf_lite.evaluation import METRICS, Protocol, Results, describe, fingerprint, measure, measure_sets
 from misf_lite.extras import import_or_explain
-from misf_lite.files import atomic_write
-from misf_lite.images import check_output, save_image
+from misf_lite.files import atomic_write, printable
+from misf_lite.images import check_output, open_image, open_mask, save_image
 from misf_lite.inpainting import inpaint
 from misf_lite.lite import LiteConfig
 from misf_lite.masks import KINDS
@@ -29,7 +32,7 @@ from misf_lite.model import MISFConfig
 from misf_lite.publish import run_notebook, student_version
 from misf_lite.recipe import LOSSES, Recipe
 from misf_lite.statistics import show
-from misf_lite.training import train
+from misf_lite.training import SIGNALS, train
 from misf_lite.weights import find_weights, weights_path
 
 ARCHITECTURES: dict[str, Any] = {"lite": LiteConfig, "toy": MISFConfig.toy, "paper": MISFConfig.paper}
@@ -46,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     sub.add_argument("image", type=Path, help="the picture")
     sub.add_argument("mask", type=Path, help="a picture of the same size; white (128 and above) is the hole")
     sub.add_argument("-o", "--output", type=Path, required=True, help="where to write the result, best as .png")
-    sub.add_argument("--weights", default="photos", help="bundled weights, or a .safetensors file (default: photos)")
+    sub.add_argument("--weights", default="photos", help="a bundled name, a file, or a run's folder (default: photos)")
     sub.add_argument("--tile", type=int, help="side of tiles in pixels (default: tiles only beyond one megapixel)")
     sub.add_argument("--force", action="store_true", help="replace the output if it exists")
 
@@ -63,7 +66,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     sub.add_argument("--force", action="store_true", help="replace the output if it exists")
 
     add("doctor", run_doctor, "check the installation: what is here, what is missing, how to mend it")
-    return run_safely(top.parse_args(argv))
+    return run_safely(top, argv)
+
+
+def positive(text: str) -> int:
+    """For argparse: a whole number from 1 on."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, got {text!r}")
+    return int(text)
 
 
 def commands(top: argparse.ArgumentParser) -> Callable[[str, Run, str], argparse.ArgumentParser]:
@@ -85,7 +95,7 @@ def add_train_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--masks", help="a folder of masks, white is the hole (default: draw random ones)")
     sub.add_argument("--kinds", nargs="+", help=f"kinds of random masks: {', '.join(KINDS)}")
     sub.add_argument("--root", help="where CelebA and Places365 lie (default: datasets)")
-    sub.add_argument("--start", help="weights to start from: a name or a .safetensors file")
+    sub.add_argument("--start", help="weights to start from: a bundled name, a file, or a run's folder")
     sub.add_argument("--steps", type=int, help="training steps")
     sub.add_argument("--crops", type=int, nargs="+", help="sides of the crops in pixels, one taken at random per step")
     sub.add_argument("--batch", type=int, help="pictures per step of the smallest crop, in all processes together")
@@ -97,8 +107,8 @@ def add_train_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--precision", help="float32, bf16 or fp16")
     sub.add_argument("--seed", type=int, help="seed of pictures, holes and weights")
     sub.add_argument("--set", nargs="+", default=[], metavar="FIELD=VALUE", help="of the config, such as levels=3,")
-    sub.add_argument("--every", type=int, default=500, help="steps between checkpoints (default: 500)")
-    sub.add_argument("--keep", type=int, default=3, help="how many checkpoints stay (default: 3)")
+    sub.add_argument("--every", type=positive, default=500, help="steps between checkpoints (default: 500)")
+    sub.add_argument("--keep", type=positive, default=3, help="how many checkpoints stay (default: 3)")
     sub.add_argument("--workers", type=int, help="processes that read pictures and draw holes")
     sub.add_argument("--tensorboard", action="store_true", help="write a TensorBoard log into the folder")
 
@@ -106,30 +116,37 @@ def add_train_options(sub: argparse.ArgumentParser) -> None:
 def add_evaluate_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--data", default="photos", help="photos (default), paintings, toy, celeba, places365 or a folder")
     sub.add_argument("--split", choices=("val", "test"), default="test", help="which photographs (default: test)")
-    sub.add_argument("--size", type=int, default=128, help="short side in pixels (default: 128)")
+    sub.add_argument("--size", type=positive, default=128, help="short side in pixels (default: 128)")
     sub.add_argument("--root", default="datasets", help="where CelebA and Places365 lie (default: datasets)")
-    sub.add_argument("--count", type=int, help="only the first so many pictures")
-    sub.add_argument("--weights", nargs="+", default=["photos"], help="names, .safetensors or .pth (default: photos)")
+    sub.add_argument("--count", type=positive, help="only the first so many pictures")
+    sub.add_argument("--weights", nargs="+", default=["photos"], help="names, files or runs' folders (default: photos)")
     sub.add_argument("--classical", action="store_true", help="and three classical methods (of misf-lite[classical])")
     sub.add_argument("--patchmatch", action="store_true", help="and PatchMatch (of misf-lite[evaluation])")
     sub.add_argument("--kind", choices=sorted(KINDS), default="strokes", help="kind of masks (default: strokes)")
     sub.add_argument("--seed", type=int, default=0, help="seed of the masks (default: 0)")
-    sub.add_argument("--metrics", nargs="+", default=["psnr", "ssim"], help=f"some of {', '.join(METRICS)}")
+    sub.add_argument("--metrics", nargs="+", choices=METRICS, default=["psnr", "ssim"], help="default: psnr ssim")
     sub.add_argument("--frechet", action="store_true", help=f"and the Fréchet distance, from {ENOUGH} pictures on")
     sub.add_argument("--baseline", help="compare the others with this method: difference and 95 %% interval")
     sub.add_argument("-o", "--output", type=Path, help="a .csv file of every picture; an interrupted one is continued")
     sub.add_argument("--force", action="store_true", help="replace the output if it exists")
 
 
-def run_safely(arguments: argparse.Namespace) -> int:
+def run_safely(top: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
     """Run a command; an error becomes one line. Returns the exit status: 0, 1 for a problem, 130 when interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # not every console knows × and ≤
+    arguments = top.parse_args(argv)
+    for number in SIGNALS[1:]:
+        if signal.getsignal(number) == signal.SIG_DFL and threading.current_thread() is threading.main_thread():
+            signal.signal(number, signal.default_int_handler)  # they end a command as Ctrl-C does
     try:
         with warnings.catch_warnings(action="always", category=UserWarning):
             warnings.showwarning = lambda message, *_: print(f"misf-lite: note: {message}", file=sys.stderr)
             warnings.filterwarnings("ignore", "Image size")  # Pillow's, beside our error
             return arguments.run(arguments) or 0
     except (OSError, ValueError, FloatingPointError, ImportError, MemoryError) as error:
-        print(f"misf-lite: error: {error}", file=sys.stderr)
+        print(f"misf-lite: error: {str(error) or type(error).__name__}", file=sys.stderr)
         return 1
     except RuntimeError as error:
         if "memory" not in str(error):
@@ -143,12 +160,21 @@ def run_safely(arguments: argparse.Namespace) -> int:
 
 
 def run_inpaint(arguments: argparse.Namespace) -> None:
-    check_output(arguments.output, overwrite=arguments.force)  # before the work, not after it
+    picture = open_image(arguments.image)
+    check_output(arguments.output, picture, overwrite=arguments.force)  # before the work, not after it
     model = find_weights(arguments.weights).to(device())
     started = time.perf_counter()
-    filled = inpaint(arguments.image, arguments.mask, model, arguments.tile)
+    mask = open_mask(arguments.mask)
+    share = mask.mean().item()
+    filled = inpaint(picture, mask, model, arguments.tile)
+    if share == 0:
+        warnings.warn(f"{arguments.mask} has no hole, so nothing is filled: paint the hole white", stacklevel=1)
+    elif share >= 0.6:
+        asked = "is the mask inverted? White is the hole"
+        warnings.warn(f"the hole in {arguments.mask} is {share:.0%} of the picture: {asked}", stacklevel=1)
     save_image(filled, arguments.output, overwrite=arguments.force)
-    print(f"{arguments.output}: {filled.width}×{filled.height}, filled in {time.perf_counter() - started:.1f} s")
+    size = f"{filled.width}×{filled.height}, a hole of {share:.2%}"
+    print(f"{arguments.output}: {size}, filled in {time.perf_counter() - started:.1f} s")
 
 
 def run_train(arguments: argparse.Namespace) -> int:
@@ -186,15 +212,9 @@ def run_evaluate(arguments: argparse.Namespace) -> None:
     state = PartialState()
     pictures = open_dataset(arguments.data, arguments.split, shrink=arguments.size, root=arguments.root)
     sys.stderr.writelines(f"{note}\n" for note in pictures.notes)
-    names = pictures.names[: arguments.count]
     methods, identities = open_methods(arguments)
-    protocol = Protocol.of(pictures.what, names, size=arguments.size, kind=arguments.kind, seed=arguments.seed)
-    if arguments.output and arguments.force:
-        check_baseline(arguments.baseline, methods)  # before anything is lost
-        for file in [arguments.output, *journals(arguments.output)]:
-            file.unlink(missing_ok=True)
-    state.wait_for_everyone()
-    results = Results(arguments.output, protocol, arguments.metrics, identities)
+    protocol = Protocol.of(pictures, arguments.count, size=arguments.size, kind=arguments.kind, seed=arguments.seed)
+    results = Results(arguments.output, protocol, arguments.metrics, identities, anew=arguments.force)
     check_baseline(arguments.baseline, results.head["methods"])
     state.wait_for_everyone()  # or one would read the journal that another has begun
     measure(methods, pictures, results, state.process_index, state.num_processes)
@@ -218,11 +238,13 @@ def open_methods(arguments: argparse.Namespace) -> tuple[dict[str, Fill], dict[s
     """What is compared, by name; and of each what it is: a hash of its weights, or the version of its package."""
     models: dict[str, Fill] = {}
     identities = {}
+    taken = {"mean colour", "smooth guess", "PatchMatch", *CLASSICAL}
     for name in arguments.weights:
         path = weights_path(name)
-        short = path.parent.name if path.stem == "weights" else Path(name).stem
-        if short in models:
-            raise ValueError(f"two of the weights are called {short!r}: rename a file")
+        is_run = path.stem == "weights" or Path(name).is_dir()
+        short = printable(path.resolve().parent.name if is_run else Path(name).stem)
+        if short in models or short in taken:
+            raise ValueError(f"two methods are called {short!r}, one of them is {name}: rename the file")
         models[short] = find_weights(name).to(device())
         identities[short] = fingerprint(path)
     others: dict[str, Fill] = {"mean colour": mean_fill, "smooth guess": smooth_guess}
@@ -245,10 +267,15 @@ def run_demo(arguments: argparse.Namespace) -> None:
 
 def run_student(arguments: argparse.Namespace) -> None:
     nbformat = import_or_explain("nbformat", "notebooks")
+    if arguments.output.exists() and arguments.output.samefile(arguments.notebook):
+        raise ValueError(f"{arguments.output} is the notebook with the solutions, which stays: write to another file")
     try:
-        stripped = student_version(nbformat.read(arguments.notebook, as_version=4))
-    except (UnicodeDecodeError, nbformat.reader.NotJSONError) as error:
-        raise ValueError(f"{arguments.notebook} is not a notebook: name an .ipynb file") from error
+        notebook = nbformat.read(arguments.notebook, as_version=4)
+        nbformat.validate(notebook)
+    except Exception as error:  # what is none raises anything
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"{arguments.notebook} is not a notebook ({reason}): name an .ipynb file") from error
+    stripped = student_version(notebook)
     with atomic_write(arguments.output, overwrite=arguments.force) as file:
         file.write(nbformat.writes(stripped).encode())
     print(arguments.output)

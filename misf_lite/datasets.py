@@ -4,7 +4,6 @@ import csv
 import hashlib
 import io
 import os
-import threading
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -19,13 +18,19 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from misf_lite.files import printable
+from misf_lite.formats import ENDINGS
 from misf_lite.images import Source, open_image, open_mask, to_tensor
 from misf_lite.masks import is_hole
 from misf_lite.toy_faces import toy_faces
 
 SPLITS = ("train", "val", "test")
+NAMES = ("photos", "no-paintings", "paintings", "toy", "celeba", "places365")
 MEMORY = 2 * 10**9  # bytes of pictures that are kept as they are; those beyond are kept as JPEG
-HIDDEN = (".", "__MACOSX")  # how the names begin that are passed over in a folder
+LARGEST = 4096  # short side in pixels that a picture may be resized to
+ASPECT = 20  # how often the short side may go into the long one: at a wanted short side the rest takes memory
+# Passed over in a folder, as hidden names are: where systems and network drives keep thumbnails and what was deleted.
+SYSTEM = {"__macosx", "@eadir", "@recycle", "#recycle", "$recycle.bin", "system volume information", "lost+found"}
 
 Open = Callable[[Any], Image.Image]
 
@@ -68,13 +73,23 @@ def load_photo(source: Source, short_side: int | None = None) -> Tensor:
     """A picture as ``(1, 3, H, W)`` in [0, 1], resized (Pillow, Lanczos) to a short side if one is given.
 
     ``source`` is a path, PIL image or array, or the name of a bundled photograph such as ``"sheep.jpg"`` (a file of
-    that name in the working folder comes first).
+    that name in the working folder comes first). Raises ValueError for a side to be more than `ASPECT` times the other.
     """
     if isinstance(source, str | Path) and not Path(source).exists():
         bundled = data_folder() / "photos" / source
         source = bundled if bundled.is_file() else source
     image = open_image(to_tensor(source))
-    return to_tensor(_resize(image, short_side) if short_side else image)
+    if short_side:
+        check_shape(image.size, source if isinstance(source, str | Path) else "the picture")
+        image = _resize(image, short_side)
+    return to_tensor(image)
+
+
+def check_shape(size: tuple[int, int], name: str | Path) -> None:
+    """Raise ValueError where a side is more than `ASPECT` times the other."""
+    if max(size) > ASPECT * min(size):
+        shape = f"a side of the other's {ASPECT}-fold at most is expected"
+        raise ValueError(f"{name} is {size[0]}×{size[1]} pixels, and {shape}: cut it into parts")
 
 
 def _resize(image: Image.Image, short_side: int) -> Image.Image:
@@ -93,6 +108,7 @@ class Pictures:
     open_item: Open
     short_sides: list[int] = field(default_factory=list)  # of each one, in pixels
     notes: list[str] = field(default_factory=list)  # sentences for the user: what is odd about them
+    files: list[Path] = field(default_factory=list)  # of each one; empty where they are drawn, or too many to be read
 
     def __len__(self) -> int:
         return len(self.items)
@@ -107,19 +123,31 @@ class Pictures:
     def __iter__(self) -> Iterator[Image.Image]:
         return map(self.__getitem__, range(len(self)))
 
+    def contents(self, count: int | None = None) -> str:
+        """What the (first ``count``) pictures are: a hash of their names and, where there are files, of their bytes."""
+        total = hashlib.sha256("\n".join(self.names[:count]).encode())
+        for path in self.files[:count]:
+            with path.open("rb") as file:
+                total.update(hashlib.file_digest(file, "sha256").digest())
+        return f"sha256 {total.hexdigest()[:12]}"
 
-def open_dataset(name: str, split: str, *, shrink: int | None = None, root: str | Path = "datasets") -> Pictures:
+
+def open_dataset(
+    name: str, split: str, *, shrink: int | None = None, root: str | Path = "datasets", without: str | None = None
+) -> Pictures:
     """Pictures to learn from (``"train"``), to validate with (``"val"``) or to measure on (``"test"``).
 
     Args:
         name: ``"photos"``, the bundled ones; ``"no-paintings"``, the same without the paintings; ``"paintings"``,
             those alone, to measure on; ``"toy"``, toy faces; ``"celeba"``, ``"places365"``; or a folder of files that
-            Pillow reads (``"./photos"`` if it has such a name), those of hidden names and ``__MACOSX`` left out.
+            Pillow reads (``"./photos"`` if it has such a name), those of hidden names, of systems and of network drives
+            left out.
         split: of a folder, ``"test"`` is all and ``"val"`` about a tenth, chosen by a hash of the names: files that are
             added later leave the others where they are. Of Places365, ``"test"`` is all that ``"val"`` takes some from.
         shrink: a larger short side is resized to this one (Pillow, Lanczos; to learn from, a JPEG may have been decoded
             at a half or a quarter first, which is faster). Toy faces are drawn at this size.
         root: where torchvision has put CelebA or Places365. Their pictures are read at each use, all others now.
+        without: a folder inside the folder that is left out, as it holds the masks.
 
     Raises:
         FileNotFoundError, NotADirectoryError: no such folder; CelebA or Places365 is not in ``root``.
@@ -127,11 +155,18 @@ def open_dataset(name: str, split: str, *, shrink: int | None = None, root: str 
     """
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}: choose one of {', '.join(SPLITS)}")
-    if shrink is not None and shrink < 1:
-        raise ValueError(f"a short side has 1 pixel or more, got {shrink}")
-    if name == "toy":
-        return _toy_faces(split, shrink or 64)
+    if shrink is not None and not 1 <= shrink <= LARGEST:
+        raise ValueError(f"a short side, or a crop, has from 1 to {LARGEST} pixels, got {shrink}")
     open_file = partial(_open, shrink=shrink, fast=split == "train")
+    if name not in NAMES:
+        return _folder(Path(name), split, open_file, without)
+    pictures = _toy_faces(split, shrink or 64) if name == "toy" else _known(name, split, open_file, root)
+    if Path(name).is_dir() and not Path(name).resolve().is_relative_to(data_folder().resolve()):
+        pictures.notes.insert(0, f"{name} comes with the project or torchvision; for the folder here say ./{name}")
+    return pictures
+
+
+def _known(name: str, split: str, open_file: Open, root: str | Path) -> Pictures:
     if name in ("celeba", "places365"):
         return _torchvision(name, split, open_file, Path(root))
     folder = data_folder() / "photos"
@@ -140,10 +175,8 @@ def open_dataset(name: str, split: str, *, shrink: int | None = None, root: str 
             raise ValueError("the paintings alone are for measuring: learn from photos, or from a folder")
         note = "the paintings are in the train split: measure what has learnt from no-paintings, or from other data"
         return _read(name, folder, photos(paintings=True), split, open_file, [note])
-    if name in ("photos", "no-paintings"):
-        files = photos(split, paintings=False if name == "no-paintings" else None)
-        return _read(f"photographs of the {split} split", folder, files, split, open_file, [])
-    return _folder(Path(name), split, open_file)
+    files = photos(split, paintings=False if name == "no-paintings" else None)
+    return _read(f"photographs of the {split} split", folder, files, split, open_file, [])
 
 
 def _toy_faces(split: str, size: int) -> Pictures:
@@ -177,15 +210,18 @@ def _torchvision(name: str, split: str, open_file: Open, root: Path) -> Pictures
             f'  python -c "from torchvision.datasets import CelebA, Places365; {download}"'
         ) from error
     files = files[:64] if split == "val" else files
-    return Pictures(f"pictures of {name}", [path.name for path in files], files, open_file, [short_side] * len(files))
+    pictures = Pictures(f"pictures of {name}", [path.name for path in files], files, open_file)
+    pictures.short_sides = [short_side] * len(files)
+    pictures.files = files if split != "train" else []
+    return pictures
 
 
-def _folder(folder: Path, split: str, open_file: Open) -> Pictures:
+def _folder(folder: Path, split: str, open_file: Open, without: str | None) -> Pictures:
     if not folder.exists():
-        known = "photos, no-paintings, paintings, toy, celeba or places365, or name a folder of pictures"
+        known = f"{', '.join(NAMES)}, or name a folder of pictures"
         raise FileNotFoundError(f"there is no data {str(folder)!r}: choose {known} (working folder: {Path.cwd()})")
     notes: list[str] = []
-    files = _find_files(folder, notes)
+    files = _find_files(folder, notes, without)
     if split != "test" and len(files) < 5:
         few = f"fewer than five pictures in {folder}, too few to hold some out"
         notes.append(f"{few}: all are learnt from and measured")
@@ -195,18 +231,20 @@ def _folder(folder: Path, split: str, open_file: Open) -> Pictures:
         small = [path for path in ranked if hashes[path][0] < 26]  # of 256
         held_out = small[: min(32, len(files) // 2)] or ranked[:1]
         files = [path for path in files if (path in held_out) == (split == "val")]
-    return _read(f"pictures of {folder.resolve().name}", folder, files, split, open_file, notes)
+    return _read(f"pictures of {printable(folder.resolve().name)}", folder, files, split, open_file, notes)
 
 
-def open_masks(folder: str | Path) -> Pictures:
+def open_masks(folder: str | Path, without: str | None = None) -> Pictures:
     """The masks in a folder, and in folders inside it, each read with `open_mask`: white is the hole.
+
+    ``without`` is a folder inside it that is left out, as it holds the pictures.
 
     Raises:
         FileNotFoundError, NotADirectoryError: no such folder.
         ValueError: no picture in it, or none that can be read and has both hole and known pixels.
     """
     notes: list[str] = []
-    files = _find_files(Path(folder), notes)
+    files = _find_files(Path(folder), notes, without)
     masks = _read(f"masks in {folder}", Path(folder), files, "test", _open_mask, notes)
     share = np.mean([np.asarray(mask).mean() for mask in masks])
     notes.insert(0, f"masks in {folder}: {len(masks)}, on average {share:.0%} white, which is the hole")
@@ -220,13 +258,15 @@ def _open_mask(path: Path) -> Image.Image:
     return Image.fromarray(hole)  # one bit a pixel
 
 
-def _find_files(folder: Path, notes: list[str]) -> list[Path]:
-    """The files in a folder, and in folders inside it, with an ending that Pillow reads; sorted."""
+def _find_files(folder: Path, notes: list[str], without: str | None) -> list[Path]:
+    """The files in a folder, and in folders inside it, with an ending of a picture; sorted."""
     if not folder.exists():
         raise FileNotFoundError(f"there is no folder {folder} (working folder: {Path.cwd()}); check the spelling")
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder} is a file; name its folder, or unpack it if it is an archive")
-    endings = {ending for ending, form in Image.registered_extensions().items() if form in Image.OPEN}
+    left_out = without and os.path.realpath(without)
+    if left_out == os.path.realpath(folder):
+        raise ValueError(f"{folder} is given for both pictures and masks: name a folder for each")
     pictures: list[Path] = []
     others: Counter[str] = Counter()
     closed: list[OSError] = []
@@ -237,29 +277,35 @@ def _find_files(folder: Path, notes: list[str]) -> list[Path]:
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith(HIDDEN))
-        found = [Path(here, name) for name in sorted(files) if not name.startswith(HIDDEN)]
-        pictures += [path for path in found if path.suffix.lower() in endings]
-        others.update(path.suffix.lower() or "no ending" for path in found if path.suffix.lower() not in endings)
+        if real == left_out:
+            notes.append(f"{here} is left out of {folder}: one holds the masks, the other the pictures")
+            folders.clear()
+            continue
+        folders[:] = sorted(name for name in folders if not _is_hidden(name))
+        found = [Path(here, name) for name in sorted(files) if not _is_hidden(name)]
+        pictures += [path for path in found if path.suffix.lower() in ENDINGS]
+        others.update(path.suffix.lower() or "no ending" for path in found if path.suffix.lower() not in ENDINGS)
     notes += _listing("folders that could not be opened", [str(error) for error in closed])
     if others:
         kinds = ", ".join(f"{n} {ending}" for ending, n in others.most_common())
-        notes.append(f"files that Pillow does not read, left alone: {kinds}")
+        notes.append(f"files of other kinds, left alone: {kinds}")
     if not pictures:
         raise ValueError("\n".join([f"{folder} holds no picture: put .jpg or .png files there", *notes]))
     return sorted(pictures)
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name.lower() in SYSTEM
 
 
 def _read(what: str, folder: Path, files: list[Path], split: str, open_file: Open, notes: list[str]) -> Pictures:
     """Read pictures now, side by side: what cannot be used is left out and noted, and all warnings are."""
     items: list[bytes | Path] = []
     pictures = Pictures(what, [], items, open_file, notes=notes)
-    current = threading.local()
     failures: list[str] = []
     remarks: list[str] = []
 
     def attempt(path: Path) -> Image.Image | None:
-        current.path = path
         try:
             return open_file(path)
         except (OSError, ValueError) as error:
@@ -269,7 +315,7 @@ def _read(what: str, folder: Path, files: list[Path], split: str, open_file: Ope
     used = packed = 0
     with ThreadPoolExecutor(os.cpu_count()) as pool, warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)
-        warnings.showwarning = lambda message, *_: remarks.append(f"{getattr(current, 'path', '')}: {message}")
+        warnings.showwarning = lambda message, *_: remarks.append(str(message))
         bar = tqdm(pool.map(attempt, files), "reading", len(files), leave=False, disable=None)
         for path, image in zip(files, bar, strict=True):
             if image is None:
@@ -282,7 +328,8 @@ def _read(what: str, folder: Path, files: list[Path], split: str, open_file: Ope
                 packed += 1
             else:  # what is measured may not change: it is read again at each use
                 items.append(path)
-            pictures.names.append(path.relative_to(folder).as_posix())
+            pictures.files.append(path)
+            pictures.names.append(printable(path.relative_to(folder).as_posix()))
             pictures.short_sides.append(min(image.size))
     if not items:
         raise ValueError(*_listing("no picture can be used", failures))
@@ -300,6 +347,7 @@ def _draw(seed: int, size: int) -> Image.Image:
 def _open(path: Path, shrink: int | None, fast: bool) -> Image.Image:
     enough = 2 * shrink if shrink and fast else None  # twice as many pixels, to have something to average
     image = open_image(path, at_least=enough)
+    check_shape(image.size, path)
     image = open_image(to_tensor(image)) if image.mode == "I;16" else image.convert("RGB")
     return _resize(image, shrink) if shrink and min(image.size) > shrink else image
 

@@ -14,6 +14,14 @@ def device() -> torch.device:
     return explain_device()[0]
 
 
+def has_bf16() -> bool:
+    """Whether the processor has instructions for bf16, or may have: older versions of torch cannot tell."""
+    if not hasattr(torch.cpu, "get_capabilities"):
+        return True
+    told = [there for name, there in torch.cpu.get_capabilities().items() if "bf16" in name]
+    return any(told) or not told
+
+
 def explain_device() -> tuple[torch.device, str]:
     """The device, and the reason it was picked in one sentence."""
     wanted = os.environ.get("MISF_LITE_DEVICE")

@@ -27,10 +27,11 @@ from misf_lite.classical import Fill
 from misf_lite.datasets import Pictures, load_photo
 from misf_lite.device import device
 from misf_lite.features import Features
-from misf_lite.files import atomic_write, check_target
+from misf_lite.files import atomic_write, check_target, locked
 from misf_lite.masks import BANDS, is_hole, random_mask
 from misf_lite.metrics import ENOUGH, feature_distance, gradient_energy, l1, open_frechet, open_lpips, psnr, ssim
 
+BEGINNING = b'# {"protocol": '  # of every file of results
 METRICS = ("psnr", "ssim", "l1", "efflite1", "gradients", "lpips")
 NOTHING = "nothing to evaluate: give at least one method and one picture"
 
@@ -42,6 +43,7 @@ class Protocol:
     data: str  # which pictures, in words
     pictures: int  # how many
     names: str  # a hash of their names, in order
+    contents: str  # a hash of what they are, see `Pictures.contents`
     size: int = 128  # short side in pixels
     kind: str = "strokes"  # of masks; picture i has in band b random_mask(…, BANDS[b], kind, seed + 1000·b + i)
     seed: int = 0
@@ -51,9 +53,11 @@ class Protocol:
     rounding: str = "8 bit"
 
     @classmethod
-    def of(cls, data: str, names: Sequence[str], **changes: Any) -> "Protocol":
-        """The protocol for pictures of these names."""
-        return cls(data, len(names), hashlib.sha256("\n".join(names).encode()).hexdigest()[:12], **changes)
+    def of(cls, pictures: Pictures, count: int | None = None, **changes: Any) -> "Protocol":
+        """The protocol for the first ``count`` of these pictures, or for all."""
+        names = pictures.names[:count]
+        digest = hashlib.sha256("\n".join(names).encode()).hexdigest()[:12]
+        return cls(pictures.what, len(names), digest, pictures.contents(count), **changes)
 
 
 def describe(protocol: Mapping[str, Any]) -> str:
@@ -96,7 +100,10 @@ def holes(image: Tensor, index: int, kind: str = "strokes", seed: int = 0) -> It
 def fill_hole(fill: Fill, image: Tensor, mask: Tensor) -> Tensor:
     """What a method makes of a hole, without looking under it: known pixels are kept, and all are rounded to 8 bit."""
     hole = is_hole(mask)
-    return eight_bit(torch.where(hole, fill(image.masked_fill(hole, 0), mask), image))
+    filled = torch.where(hole, fill(image.masked_fill(hole, 0), mask), image)
+    if not filled.isfinite().all():
+        raise FloatingPointError("a method has filled a hole with values that are not finite: leave it out")
+    return eight_bit(filled)
 
 
 def eight_bit(image: Tensor) -> Tensor:
@@ -136,41 +143,57 @@ class Results:
     Args:
         path: the CSV file; None keeps the rows in memory alone.
         methods: name -> what it is (a hash of its weights, say), so that no two methods share a name.
+        anew: begin anew. What is there, results or not, stays until `finish` replaces it.
 
     Raises:
-        OSError: as `check_target`. ValueError: the file holds results of another protocol, metric or method.
+        OSError: as `check_target`. ValueError: the file holds no results, or those of other pictures, or of another
+            protocol, metric or method.
     """
 
-    def __init__(self, path: Path | None, protocol: Protocol, metrics: Sequence[str], methods: dict[str, str]) -> None:
+    def __init__(
+        self, path: Path | None, protocol: Protocol, metrics: Sequence[str], methods: dict[str, str], anew: bool = False
+    ) -> None:
         self.path = path
         self.protocol = protocol
+        self.ignored: set[Path] = set()
         head = {"protocol": asdict(protocol), "metrics": metrics, "methods": methods}
         self.head: dict[str, Any] = json.loads(json.dumps(head))  # as it comes back from a file
         self.rows: dict[tuple[str, int, str], dict[Any, Any]] = {}
         if self.path:
-            self.journal = self.path.with_name(f".{self.path.name}.journal-{uuid.uuid4().hex}")
-            self._collect(self.path)
             check_target(self.path, overwrite=True)
+            self.journal = self.path.with_name(f".{self.path.name}.journal-{uuid.uuid4().hex}")
+            if anew:
+                self.ignored = {self.path, *journals(self.path)}
+            self._collect(self.path)
 
     def _collect(self, path: Path) -> None:
         """The rows of the file and of all journals, if they belong here."""
         for part in [path, *journals(path)]:
-            if not part.exists() or b"\n" not in part.read_bytes():
+            if part in self.ignored or is_begun(part):
                 continue
             head, rows = read_results(part)
-            ours = {**self.head["protocol"], "metrics": self.head["metrics"]}
-            theirs = {**head["protocol"], "metrics": head["metrics"]}
-            differ = [f"{k} is {theirs.get(k)!r} there and {v!r} here" for k, v in ours.items() if theirs.get(k) != v]
-            if differ:
-                raise ValueError(f"{path} has another protocol ({', '.join(differ)}): write to another file")
-            for name, what in head["methods"].items():
-                here = self.head["methods"].setdefault(name, what)
-                if here != what:
-                    difference = f"another {name!r} ({what} there, {here} here)"
-                    raise ValueError(f"{path} holds {difference}: write to another file, or give it another name")
+            self._compare(head, part)
             self.head = head | self.head  # with its Fréchet distances, if it has any
             for row in rows.to_dict("records"):
                 self.rows[row["method"], row["band"], row["picture"]] = row
+
+    def _compare(self, head: dict[str, Any], path: Path) -> None:
+        """Its methods join ours. Raises ValueError where it is the head of something else."""
+        otherwise = "write to another file, or measure all anew with --force"
+        if path != self.path:
+            otherwise = f"delete it, it is of an unfinished run, or {otherwise}"
+        ours = {**self.head["protocol"], "metrics": self.head["metrics"]}
+        theirs = {"contents": "unknown", **head["protocol"], "metrics": head["metrics"]}
+        differ = {k: f"{k} is {theirs.get(k)!r} there and {v!r} here" for k, v in ours.items() if theirs.get(k) != v}
+        if differ:
+            only_pictures = differ.keys() <= {"names", "contents"}
+            what = "was measured on other pictures" if only_pictures else "has another protocol"
+            raise ValueError(f"{path} {what} ({', '.join(differ.values())}): {otherwise}")
+        for name, what in head["methods"].items():
+            here = self.head["methods"].setdefault(name, what)
+            if here != what:
+                difference = f"another {name!r} ({what} there, {here} here)"
+                raise ValueError(f"{path} holds {difference}: {otherwise}, or give it another name")
 
     def add(self, row: dict[str, Any]) -> None:
         """Keep a row, on disk at once."""
@@ -186,12 +209,15 @@ class Results:
 
     def finish(self) -> None:
         """Write all rows into the file, in order, with those of the other processes, and delete the journals."""
-        if self.path:
+        if not self.path:
+            return
+        with locked(self.path):  # another evaluation may write its rows, too
             self._collect(self.path)
             with atomic_write(self.path, overwrite=True) as file:
                 file.write(self._text(self.table()).encode())
             for journal in journals(self.path):
                 journal.unlink()
+            self.ignored.clear()  # from now on the file holds our own rows
 
     def _text(self, rows: pd.DataFrame) -> str:
         head = self.head | {"methods": dict(sorted(self.head["methods"].items()))}
@@ -200,10 +226,11 @@ class Results:
 
 
 def read_results(path: str | os.PathLike[str]) -> tuple[dict[str, Any], pd.DataFrame]:
-    """The head and the rows of a results file; a last line that was torn off is left out. ValueError for other files.
+    """The head and the rows of a results file, as far as they were written: a crash may leave a torn line, or zeros.
 
     The head has ``protocol``, ``metrics``, ``methods`` and perhaps ``frechet``; the table has the columns ``method``,
-    ``band`` (a number), ``picture``, ``hole`` (its share of the picture) and the metrics.
+    ``band`` (a number), ``picture``, ``hole`` (its share of the picture) and the metrics. Raises ValueError for a file
+    that is none, or is damaged.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -212,9 +239,22 @@ def read_results(path: str | os.PathLike[str]) -> tuple[dict[str, Any], pd.DataF
         head["protocol"], head["metrics"], head["methods"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} holds no results: its first line is no protocol; name one of evaluate -o") from error
-    rows = pd.read_csv(io.StringIO(rest or "method,band,picture\n"), dtype=str, keep_default_na=False)
-    numbers = [column for column in rows if column not in ("method", "picture")]
-    return head, rows.astype(dict.fromkeys(numbers, float)).astype({"band": int})
+    written = [line for line in rest.split("\n") if "\0" not in line]
+    try:
+        table = io.StringIO("\n".join(written).strip() or "method,band,picture")
+        rows = pd.read_csv(table, dtype=str, keep_default_na=False).dropna()  # of what is torn off
+        numbers = [column for column in rows if column not in ("method", "picture")]
+        return head, rows.astype(dict.fromkeys(numbers, float)).astype({"band": int})
+    except (ValueError, KeyError) as error:
+        raise ValueError(f"{path} is damaged ({error}): bring back a copy, or delete it and measure anew") from error
+
+
+def is_begun(path: Path) -> bool:
+    """Whether nothing is there yet but, at most, a part of the first line."""
+    if not path.exists():
+        return True
+    start = path.read_bytes()
+    return b"\n" not in start and (start.startswith(BEGINNING) or BEGINNING.startswith(start.rstrip(b"\0")))
 
 
 def journals(path: Path) -> list[Path]:

@@ -33,8 +33,8 @@ class LiteConfig(MISFConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.passes < 1 or not self.composite:
-            raise ValueError(f"passes is 1 or more, composite True; got {self.passes} and {self.composite}")
+        if type(self.passes) is not int or self.passes not in range(1, 1001) or not self.composite:
+            raise ValueError(f"passes is from 1 to 1000, composite True; got {self.passes} and {self.composite}")
 
 
 class LiteMISF(MISF):

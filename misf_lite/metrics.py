@@ -124,7 +124,7 @@ def open_frechet(features: nn.Module) -> Any:
 
 
 def open_lpips() -> Any:
-    """True LPIPS (Zhang et al. 2018) on AlexNet, torchmetrics's: a function of output and target, from 63×63 pixels on.
+    """True LPIPS (Zhang et al. 2018) on AlexNet, torchmetrics's: a function of output and target, from 31×31 pixels on.
 
     Raises:
         ImportError: torchmetrics is missing; and as `torchvision_weights`.

@@ -55,12 +55,16 @@ class MISFConfig:
         pairs = {name: getattr(self, name) for name in ("kernel_size", "shared", "softmax", "blocks")}
         if not all(isinstance(pair, tuple) and len(pair) == 2 for pair in pairs.values()):
             raise ValueError(f"each of these takes a pair, (image, semantic): {pairs}")
-        if not set(self.levels) <= {0, 1, 2, 3}:
+        numbers = (*self.levels, *self.kernel_size, *self.blocks, self.width, self.outer_kernel)
+        if not all(type(number) is int for number in numbers):
+            raise ValueError(f"levels, kernel sizes, blocks and width are whole numbers, got {numbers}")
+        if not set(self.levels) <= {0, 1, 2, 3} or len(set(self.levels)) < len(self.levels):
             raise ValueError(f"levels are any of 0 (the picture), 1, 2, 3 (features), got {self.levels}")
-        if not all(side > 0 and side % 2 for side in (*self.kernel_size, self.outer_kernel)):
-            raise ValueError(f"kernels have odd sides, got {self.kernel_size} and {self.outer_kernel}")
-        if self.width < 1 or min(self.blocks) < 0:
-            raise ValueError(f"width is 1 or more, blocks are 0 or more, got {self.width} and {self.blocks}")
+        if not all(side in range(1, 32, 2) for side in (*self.kernel_size, self.outer_kernel)):
+            raise ValueError(f"kernels have odd sides up to 31, got {self.kernel_size} and {self.outer_kernel}")
+        if self.width not in range(1, 4097) or not set(self.blocks) <= {*range(101)}:
+            given = f"got {self.width} and {self.blocks}"
+            raise ValueError(f"width is from 1 to 4096, blocks are from 0 to 100, {given}")
 
     def channels(self, level: int) -> int:
         return self.width * 2 ** (level - 1) if level else 3

@@ -17,12 +17,24 @@ STATE = "application/vnd.jupyter.widget-state+json"
 MOUNT = Path(__file__).parent / "widgets" / "page.js"
 SOLUTION = re.compile(r"^([ \t]*)### BEGIN SOLUTION\n.*?^[ \t]*### END SOLUTION[^\n]*", re.MULTILINE | re.DOTALL)
 UNFOLDED = re.compile(r"<details><summary>The solution</summary>.*?</details>\n?", re.DOTALL)
+LEFT = re.compile(r"(begin|end)\W*solution|<summary>\W*(the )?solution", re.IGNORECASE)
 
 
 def student_version(notebook: dict[str, Any]) -> dict[str, Any]:
-    """The notebook (as nbformat reads it, changed in place) with every solution replaced by a stub to fill in."""
-    for cell in notebook["cells"]:
-        cell["source"] = UNFOLDED.sub("", SOLUTION.sub(r"\1pass  # your code here", cell["source"]))
+    """The notebook (as nbformat reads it, changed in place) with every solution replaced by a stub to fill in, and
+    without what its cells have put out. Raises ValueError where a mark of a solution is left over.
+    """
+    notebook["metadata"].pop("widgets", None)
+    for number, cell in enumerate(notebook["cells"], 1):
+        source = "\n".join(cell["source"].splitlines())
+        cell["source"] = UNFOLDED.sub("", SOLUTION.sub(r"\1pass  # your code here", source))
+        left = LEFT.search(cell["source"])
+        if left:
+            pair = "write ### BEGIN SOLUTION and ### END SOLUTION on lines of their own, in this order"
+            raise ValueError(f"cell {number} has {left[0]!r} without its counterpart, so a solution would stay: {pair}")
+        if cell["cell_type"] == "code":
+            cell["outputs"] = []
+            cell["execution_count"] = None
     return notebook
 
 
@@ -42,7 +54,8 @@ def run_notebook(notebook: Path, folder: Path, preset: str = "full") -> tuple[Pa
     page = folder / f"{notebook.stem}.html"
     for path in (folder / notebook.name, page):
         check_target(path, overwrite=True)
-    ran = papermill.execute_notebook(notebook, None, {"preset": preset}, cwd=notebook.parent, **ENGINE)
+    engine = ENGINE | {"kernel_manager_class": own_kernel()}
+    ran = papermill.execute_notebook(notebook, None, {"preset": preset}, cwd=notebook.parent, **engine)
     with atomic_write(folder / notebook.name, overwrite=True) as file:
         file.write(nbformat.writes(ran).encode())
     pictures = []
@@ -59,6 +72,13 @@ def run_notebook(notebook: Path, folder: Path, preset: str = "full") -> tuple[Pa
     with atomic_write(page, overwrite=True) as file:
         file.write(as_page(ran).encode())
     return page, pictures, measured.rstrip()
+
+
+def own_kernel() -> type:
+    """What starts a kernel in this very Python, whatever else is called python3 where Jupyter looks."""
+    client = import_or_explain("jupyter_client", "notebooks")
+    here = client.kernelspec.KernelSpecManager(kernel_dirs=[])
+    return type("OwnKernel", (client.AsyncKernelManager,), {"kernel_spec_manager": here})
 
 
 def as_page(notebook: Any) -> str:

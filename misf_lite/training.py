@@ -27,16 +27,17 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from misf_lite.batches import open_batches
-from misf_lite.device import explain_device
-from misf_lite.evaluation import evaluate
-from misf_lite.files import atomic_write
+from misf_lite.device import explain_device, has_bf16
+from misf_lite.evaluation import evaluate, fingerprint
+from misf_lite.files import atomic_write, claim
 from misf_lite.lite import ImageFilter, build
 from misf_lite.losses import Objective
 from misf_lite.masks import BANDS
 from misf_lite.model import MISF, MISFConfig
 from misf_lite.recipe import Recipe
-from misf_lite.weights import checkpoints, claim, find_weights, load_checkpoint, save_checkpoint, save_weights
+from misf_lite.weights import checkpoints, find_weights, load_checkpoint, save_checkpoint, save_weights, weights_path
 
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 LOG_EVERY = 10  # steps between two looks at the loss: looking makes a GPU wait
 
 
@@ -65,11 +66,13 @@ def train(
 ) -> MISF | ImageFilter:
     """Train a model, or go on with the run that lies in ``folder``.
 
-    An interrupt (Ctrl-C, a notebook's stop button) lets some steps end, saves, and returns; a second one does not wait.
-    Returns the averaged model, in eval mode; when the run is complete, ``weights.safetensors`` holds it.
+    An interrupt (Ctrl-C, a notebook's stop button, SIGTERM, a terminal that is closed) lets the step end (some steps,
+    where there are several processes), saves, and returns; a second one does not wait. Returns the averaged model, in
+    eval mode; when the run is complete, ``weights.safetensors`` holds it.
 
     Args:
-        every: steps between checkpoints, the newest ``keep`` of which stay; with each comes a validation.
+        every: steps between checkpoints, the newest ``keep`` of which stay (both 1 or more); with each comes a
+            validation.
         workers: processes that read pictures and draw holes beside the training; None picks.
         watch: called after each validation, in the main process.
         tensorboard: write a TensorBoard log into the folder, too.
@@ -79,12 +82,14 @@ def train(
         FloatingPointError: the loss is no longer finite. MemoryError: the device is too small. Each says what to do.
     """
     folder = Path(folder)
+    if every < 1 or keep < 1:
+        raise ValueError(f"every and keep are 1 or more, got every = {every} and keep = {keep}")
     accelerator = open_accelerator(recipe, folder, tensorboard)
     main = accelerator.is_main_process
     with claim(folder) if main else contextlib.nullcontext(), interrupts() as interrupted:
         batches, held_out, notes = open_batches(recipe, accelerator.process_index, accelerator.num_processes)
         accelerator.print(f"a checkpoint every {every} steps in {folder}", *notes, sep="\n")
-        run = Run(config, recipe, folder, accelerator)
+        run = Run(config, recipe, folder, accelerator, batches.contents)
         loader = DataLoader(
             batches,
             batch_size=None,  # an item is a batch already
@@ -97,7 +102,8 @@ def train(
         for image, mask in bar:
             run.learn(image, mask)
             validates = run.step % every == 0 or run.step == recipe.steps
-            if run.step % LOG_EVERY and not validates:
+            asked = interrupted.is_set() and accelerator.num_processes == 1  # several have to stop at the same step
+            if run.step % LOG_EVERY and not validates and not asked:
                 continue
             run.log()
             if interrupted.is_set():
@@ -127,7 +133,9 @@ def train(
 class Run:
     """What a run consists of, and what is done with it."""
 
-    def __init__(self, config: MISFConfig, recipe: Recipe, folder: Path, accelerator: Accelerator) -> None:
+    def __init__(
+        self, config: MISFConfig, recipe: Recipe, folder: Path, accelerator: Accelerator, contents: dict[str, str]
+    ) -> None:
         self.recipe = recipe
         self.folder = folder
         self.accelerator = accelerator
@@ -146,7 +154,11 @@ class Run:
         self.step = 0
         self.minutes = 0.0
         self.history: list[dict[str, Any]] = []
-        self.identity = {"config": asdict(config), "recipe": asdict(recipe)}
+        # What has to be the same for a run to go on: pictures and first weights by what they are, not by their names.
+        same = {name: value for name, value in asdict(recipe).items() if name not in ("data", "root", "masks", "start")}
+        if recipe.start is not None:
+            contents = contents | {"start": fingerprint(weights_path(recipe.start))}
+        self.identity = {"config": asdict(config), "recipe": same, "data": contents}
         saved = load_checkpoint(folder, self.identity)
         if saved:
             self.step, self.minutes, self.history = saved["step"], saved["minutes"], saved["history"]
@@ -192,7 +204,7 @@ class Run:
         self.unseen.append(torch.stack([loss.detach().float() for loss in losses.values()]))
 
     def log(self) -> None:
-        """Look at the losses of the steps since the last look. Raises FloatingPointError if one is not finite."""
+        """Look at the losses since the last look, and at the weights. FloatingPointError where one is not finite."""
         table = torch.stack(self.unseen).tolist()  # waits for the device
         seconds = time.monotonic() - self.looked
         self.minutes += seconds / 60
@@ -202,6 +214,8 @@ class Run:
                 named = ", ".join(f"{name} {value:.3g}" for name, value in zip(self.names, row, strict=True))
                 raise FloatingPointError(self.lost(f"the loss is no longer finite at step {step} ({named})"))
         self.seen += table
+        if not all(parameter.isfinite().all() for parameter in self.net.parameters()):
+            raise FloatingPointError(self.lost(f"the weights are no longer finite after step {self.step}"))
         self.unseen.clear()
         self.pictures = 0
 
@@ -214,8 +228,6 @@ class Run:
 
     def validate(self, held_out: Sequence[Tensor]) -> None:
         """Another line of the history. Every process takes part, the main one measures."""
-        if not all(parameter.isfinite().all() for parameter in self.net.parameters()):
-            raise FloatingPointError(self.lost(f"the weights are no longer finite after step {self.step}"))
         means = torch.tensor(self.seen, device=self.accelerator.device).mean(0)
         means = self.accelerator.reduce(means, "mean").tolist()  # over the processes
         line: dict[str, Any] = {"step": self.step, "minutes": round(self.minutes, 2)}
@@ -243,8 +255,9 @@ class Run:
 def open_accelerator(recipe: Recipe, folder: Path, tensorboard: bool) -> Accelerator:
     """Says where it runs, and why there."""
     device, why = explain_device()
+    slow = device.type == "cpu" and not has_bf16()
     if recipe.precision == "fp16" and device.type == "cpu":
-        raise ValueError("fp16 needs a GPU: choose precision bf16 or float32")
+        raise ValueError(f"fp16 needs a GPU: choose precision {'float32' if slow else 'bf16 or float32'}")
     if PartialState._shared_state and PartialState().num_processes == 1:
         AcceleratorState._reset_state(reset_partial_state=True)  # a second run may want another precision or device
     if device.type == "cuda" and device.index is not None:
@@ -258,6 +271,8 @@ def open_accelerator(recipe: Recipe, folder: Path, tensorboard: bool) -> Acceler
     if accelerator.num_processes > 1:
         why += f", in {accelerator.num_processes} processes"
     accelerator.print(f"training on {why}")
+    if recipe.precision == "bf16" and slow:
+        accelerator.print("this processor has no instructions for bf16, which is slower here: choose precision float32")
     return accelerator
 
 
@@ -289,21 +304,30 @@ def moving_average(averages: PARAM_LIST, currents: PARAM_LIST, seen: Tensor | in
 def interrupts() -> Iterator[threading.Event]:
     """Set by the first interrupt; the second one goes where it would have gone."""
     event = threading.Event()
-    before = signal.getsignal(signal.SIGINT)
+    heard = {number: signal.getsignal(number) or signal.SIG_DFL for number in SIGNALS}
+    for number in SIGNALS[1:]:
+        if heard[number] == signal.SIG_IGN:  # nohup's wish
+            del heard[number]
     if threading.current_thread() is not threading.main_thread():
         yield event  # and nothing sets it: Python hands interrupts to the main thread alone
         return
 
+    def restore() -> None:
+        for number, handler in heard.items():
+            signal.signal(number, handler)
+
     def interrupt(*_: object) -> None:
         event.set()
-        signal.signal(signal.SIGINT, before)
+        restore()
 
-    signal.signal(signal.SIGINT, interrupt)
+    for number in heard:
+        signal.signal(number, interrupt)
     try:
         yield event
     finally:
-        signal.signal(signal.SIGINT, before)
+        restore()
 
 
 def leave_interrupts_alone(worker: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the main one decides
+    for number in SIGNALS:  # they reach every process; the main one decides
+        signal.signal(number, signal.SIG_IGN)

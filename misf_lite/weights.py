@@ -1,11 +1,12 @@
 """Weights on disk, and the checkpoints of a training run. What is damaged or does not fit is refused, by name."""
 
+import hashlib
 import json
 import os
-import pickle
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import warnings
+import zipfile
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,6 @@ from typing import Any, TypeVar
 
 import safetensors.torch
 import torch
-from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
@@ -23,6 +23,7 @@ from misf_lite.lite import ImageFilter, LiteConfig, build
 from misf_lite.model import MISF, MISFConfig
 from misf_lite.released import ReleasedMISF
 
+CHECKPOINT = re.compile(r"checkpoint-(\d+)\.pt")  # of a run, by its step
 Model = TypeVar("Model", bound=nn.Module)
 
 
@@ -37,28 +38,49 @@ def load_pretrained(name: str = "photos") -> MISF | ImageFilter:
 
 
 def weights_path(name: str) -> Path:
-    """Where the weights of a name lie (``"toy"`` is ``"misf"``), or the path itself, if it has an ending."""
-    if Path(name).suffix:
-        return Path(name)
+    """Where the weights of a name (``"toy"`` is ``"misf"``) or of a run's folder lie: those of a run that was not
+    completed are in its newest checkpoint. Or the path of a file itself.
+    """
+    path = Path(name)
     file = "misf" if name == "toy" else name
+    found = [*checkpoints(path), *path.glob("weights.safetensors")]
+    if found and file in pretrained():
+        warnings.warn(f"{name} is taken from the project; for the folder here say ./{name}", stacklevel=2)
+    elif found:
+        return found[-1]
+    elif path.suffix:
+        return path
     if file not in pretrained():
-        raise ValueError(f"there are no weights called {name!r}: choose one of {', '.join(pretrained()) or '(none)'}")
+        known = ", ".join(pretrained()) or "(none)"
+        raise ValueError(f"there are no weights called {name!r}: choose one of {known}, a file, or a run's folder")
     return data_folder() / "weights" / f"{file}.safetensors"
 
 
 def find_weights(name: str) -> MISF | ImageFilter | ReleasedMISF:
-    """The model of a name or of a path: a .pth or .pt file is one of `load_released`."""
+    """The model of a name or of a path: a .pth or .pt file is a checkpoint of a run, or one of `load_released`."""
     path = weights_path(name)
-    return load_released(path) if path.suffix in (".pth", ".pt") else load_weights(path)
+    if path.suffix not in (".pth", ".pt"):
+        return load_weights(path)
+    saved = _read_checkpoint(path)
+    if not {"config", "average"} <= saved.keys():
+        return load_released(path)
+    average = {key.removeprefix("module."): value for key, value in saved["average"].items() if key != "n_averaged"}
+    return _build(saved["config"], average, path)
 
 
 def save_weights(model: nn.Module, path: str | os.PathLike[str]) -> None:
-    """Write a model, weights and config, as safetensors, over a file that is there. TypeError for what is not ours."""
+    """Write a model, weights and config, as safetensors, over a file that is there.
+
+    Raises TypeError for what is not ours, ValueError for weights that are not finite.
+    """
     model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
     if not isinstance(model, MISF | ImageFilter):
         raise TypeError(f"save_weights writes what load_weights can build, a MISF, got {type(model).__name__}")
     state = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
-    metadata = {"config": json.dumps(asdict(model.config))}  # one key: several would be written in any order
+    _check_finite(state, path)
+    config = asdict(model.config)
+    # One key: several would be written in any order.
+    metadata = {"config": json.dumps(config | {"sha256": _checksum(state, config)})}
     with atomic_write(path, overwrite=True) as file:
         file.write(safetensors.torch.save(state, metadata))
 
@@ -75,19 +97,40 @@ def load_weights(path: str | os.PathLike[str]) -> MISF | ImageFilter:
         raise FileNotFoundError(f"no weights at {path}: give a .safetensors file, or a name of {pretrained()}")
     try:
         with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
+            config = json.loads((file.metadata() or {}).get("config", "null"))
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
-    except SafetensorError as error:
+    except (SafetensorError, ValueError) as error:
         raise ValueError(f"{path} is truncated or not a safetensors file ({error}): copy or train it anew") from error
-    if "config" not in metadata:
+    if not isinstance(config, dict):
         raise ValueError(f"{path} holds no misf_lite config: it was not written by misf_lite.save_weights")
+    checksum = config.pop("sha256", None)  # older files have none
+    model = _build(config, state, path)
+    if checksum not in (None, _checksum(state, config)):
+        raise ValueError(f"{path} is damaged (its checksum is another): copy or train it anew")
+    return model
+
+
+def _build(given: Mapping[str, Any], state: Mapping[str, Tensor], path: Path) -> MISF | ImageFilter:
     try:
-        given = json.loads(metadata["config"])  # with lists, as JSON knows no tuples
-        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}  # as in JSON
         config = LiteConfig(**fields) if "passes" in fields else MISFConfig(**fields)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path} names an architecture that there is not ({error}): train it anew") from error
     return _with_weights(partial(build, config), state, path, "the architecture that it names")
+
+
+def _checksum(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> str:
+    total = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
+    for name, tensor in sorted(state.items()):
+        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        total.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
+    return total.hexdigest()
+
+
+def _check_finite(state: Mapping[str, Tensor], path: str | os.PathLike[str]) -> None:
+    wrong = [name for name, tensor in state.items() if not tensor.isfinite().all()]
+    if wrong:
+        raise ValueError(f"{path}: weights are finite numbers, but {wrong[0]} holds NaN or infinity: train anew")
 
 
 def load_released(path: str | os.PathLike[str]) -> ReleasedMISF:
@@ -101,26 +144,36 @@ def load_released(path: str | os.PathLike[str]) -> ReleasedMISF:
         ValueError: a damaged file, one that could run code when it is loaded, or one of other weights.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint at {path}: download the generator's from the page of MISF's authors")
-    with path.open("rb") as file:  # an error here is the system's, one below the file's
-        try:
-            saved = torch.load(file, map_location="cpu", weights_only=True)
-        except Exception as error:  # what is damaged raises anything
-            reason = "is damaged or not a PyTorch checkpoint: download it anew (misf_lite.load_weights for safetensors)"
-            asked = re.search(r"GLOBAL (\S+)", str(error))
-            if asked:
-                danger = "loading that could run code of whoever made the file"
-                reason = f"asks for {asked[1]}, and {danger}: it is refused; take the authors' own checkpoint"
-            raise ValueError(f"{path} {reason}") from None  # torch's own error tells how to run what may be malicious
-    if not isinstance(saved, dict) or "generator" not in saved:
-        keys = ", ".join(map(repr, list(saved)[:3])) if isinstance(saved, dict) else type(saved).__name__
+    saved = _read_checkpoint(path, "download it anew (misf_lite.load_weights for safetensors)")
+    if "generator" not in saved:
+        keys = ", ".join(map(repr, list(saved)[:3]))
         raise ValueError(f"{path} holds no 'generator', but {keys or 'nothing'}: give the generator's checkpoint")
     state = saved["generator"]
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{path} holds a 'generator' that is no dict of tensors: give the authors' own checkpoint")
     state = {str(name).removeprefix("module."): tensor for name, tensor in state.items()}  # DataParallel's prefix
     return _with_weights(ReleasedMISF, state, path, "the released generator")
+
+
+def _read_checkpoint(path: Path, otherwise: str = "copy it anew, or take another one") -> dict[str, Any]:
+    """What `torch.save` wrote. Raises ValueError for what is damaged, is no dict, or could run code."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint at {path}: download that of MISF's authors, or check the name")
+    with path.open("rb") as file:  # an error here is the system's, one below the file's
+        try:
+            if zipfile.is_zipfile(file) and zipfile.ZipFile(file).testzip():  # checksums, which torch passes over
+                raise ValueError
+            file.seek(0)
+            saved = torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # what is damaged raises anything
+            reason = "is damaged or not a PyTorch checkpoint"
+            asked = re.search(r"GLOBAL (\S+)", str(error))
+            if asked:
+                reason = f"asks for {asked[1]}, and loading that could run code of whoever made it, so it is refused"
+            raise ValueError(f"{path} {reason}: {otherwise}") from None  # torch's own error tells how to run it
+    if not isinstance(saved, dict):
+        raise ValueError(f"{path} holds {type(saved).__name__}, expected a dict: {otherwise}")
+    return saved
 
 
 def _with_weights(make: Callable[[], Model], state: Mapping[str, Tensor], path: Path, what: str) -> Model:
@@ -136,31 +189,17 @@ def _with_weights(make: Callable[[], Model], state: Mapping[str, Tensor], path: 
     if wrong:
         more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise ValueError(f"{path} does not hold {what}: {'; '.join(sorted(wrong)[:3])}{more}")
+    _check_finite(state, path)
     model = model.to_empty(device="cpu")
     model.load_state_dict(state)
     return model.eval()
 
 
-@contextmanager
-def claim(folder: Path) -> Iterator[None]:
-    """Make the folder of a run, and keep other runs out of it; the system lifts the lock even when a run is killed.
-
-    Raises:
-        NotADirectoryError: there is a file of that name. BlockingIOError: another run is training there now.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(f"{folder} is a file: name a folder for checkpoints and weights")
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(folder / ".lock", timeout=0):
-            yield
-    except Timeout:
-        raise BlockingIOError(f"another run is training in {folder} now: wait, or choose another folder") from None
-
-
 def checkpoints(folder: Path) -> list[Path]:
     """The checkpoints of a run, the oldest first."""
-    return sorted(folder.glob("checkpoint-*.pt"))
+    found = {path: CHECKPOINT.fullmatch(path.name) for path in folder.glob("checkpoint-*.pt")}
+    steps = {path: int(match[1]) for path, match in found.items() if match and path.is_file()}  # no copy "-best"
+    return sorted(steps, key=lambda path: steps[path])
 
 
 def save_checkpoint(folder: Path, state: dict[str, Any], keep: int) -> None:
@@ -186,14 +225,10 @@ def load_checkpoint(folder: Path, run: Mapping[str, Mapping[str, Any]]) -> dict[
     found = checkpoints(folder)
     if not found:
         return None
-    try:
-        saved = torch.load(found[-1], map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        reason = str(error).partition("\n")[0]
-        older = f" to go on from {found[-2].name}" if found[1:] else ""
-        raise ValueError(f"{found[-1]} is damaged ({reason}): delete it{older}, or choose another folder") from error
+    older = f" to go on from {found[-2].name}" if found[1:] else ""
+    saved = _read_checkpoint(found[-1], f"delete it{older}, or choose another folder")
     for part, wanted in run.items():
-        there = saved.get(part, {})
+        there = saved[part] if isinstance(saved.get(part), dict) else {}
         differ = [f"{k} is {there.get(k)!r} there and {v!r} here" for k, v in wanted.items() if there.get(k) != v]
         if differ:
             raise ValueError(f"{folder} holds a run of another {part} ({'; '.join(differ)}): choose another folder")

@@ -124,3 +124,8 @@ def test_a_method_whose_package_is_missing_says_what_to_install(monkeypatch, met
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ImportError, match=rf"needs {package} .*pip install 'misf-lite\[{extra}\]'"):
         (CLASSICAL | {"PatchMatch": patchmatch})[method](torch.rand(1, 3, 16, 16), torch.ones(1, 1, 16, 16))
+
+
+def test_a_surface_without_a_rim_is_refused_in_words():
+    with pytest.raises(ValueError, match="nothing but hole"):
+        CLASSICAL["biharmonic"](torch.rand(1, 3, 16, 16), torch.ones(1, 1, 16, 16))

@@ -1,5 +1,8 @@
 """The command line, and what it says to input it cannot use: one line, no traceback, nothing lost."""
 
+import contextlib
+import os
+import shutil
 import signal
 import struct
 import subprocess
@@ -8,13 +11,15 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
 
 import misf_lite as ml
-from misf_lite import training
+from misf_lite import evaluation, training
 from misf_lite.cli import main
+from misf_lite.evaluation import read_results
 from misf_lite.lite import LiteConfig
 
 
@@ -33,7 +38,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def fill(*arguments):
-    return main(["inpaint", *map(str, arguments), "--weights", "small.safetensors"])
+    return main(["inpaint", "--weights", "small.safetensors", *map(str, arguments)])
 
 
 def test_a_hole_is_filled_and_known_pixels_are_kept(folder, capsys):
@@ -41,7 +46,25 @@ def test_a_hole_is_filled_and_known_pixels_are_kept(folder, capsys):
     before, after, hole = (np.array(Image.open(folder / name)) for name in ("image.png", "out.png", "mask.png"))
     assert np.array_equal(before[hole == 0], after[hole == 0])
     assert not np.array_equal(before[hole > 0], after[hole > 0])
-    assert "out.png: 56×40, filled in" in capsys.readouterr().out
+    assert "out.png: 56×40, a hole of 6.70%, filled in" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("white", "note"),
+    [
+        (0, "mask.png has no hole, so nothing is filled"),
+        (24, "60% of the picture: is the mask inverted?"),
+        (40, "100%"),
+    ],
+)
+def test_a_mask_that_may_not_be_meant_is_noted(folder, capsys, white, note):
+    hole = np.zeros((40, 56), np.uint8)
+    hole[:white] = 255
+    Image.fromarray(hole).save("mask.png")
+    assert fill("image.png", "mask.png", "-o", "out.png") == 0
+    said = capsys.readouterr()
+    assert note in said.err and f"a hole of {white / 40:.2%}" in said.out
+    assert fill("image.png", "other.png", "-o", "out.png", "--force") == 1 and "other.png" in capsys.readouterr().err
 
 
 def test_the_default_weights_are_those_for_photographs(folder):
@@ -253,9 +276,11 @@ def test_a_few_steps_of_training_write_weights_that_inpaint(folder, tiny_presets
 def test_own_pictures_and_the_switches_reach_the_training(folder, tiny_presets, capsys):
     changes = ["--set", "levels=0,", "softmax=False,False", "kernel_size=5,3"]
     options = ["--perceptual", "0.01", "--precision", "bf16", "--seed", "3"]
-    assert teach("--data", ".", "--masks", ".", *changes, *options, "-o", "run") == 0
+    (folder / "holes").mkdir()
+    shutil.move("mask.png", "holes")
+    assert teach("--data", ".", "--masks", "holes", *changes, *options, "-o", "run") == 0
     said = capsys.readouterr().out
-    assert "pictures in ." in said and "masks in ." in said
+    assert "pictures in .: 1 to learn from" in said and "masks in holes: 1" in said
     config = ml.load_weights("run/weights.safetensors").config
     assert config == LiteConfig((0,), width=2, blocks=(1, 1), passes=2, softmax=(False, False), kernel_size=(5, 3))
 
@@ -308,6 +333,127 @@ def test_a_typo_in_the_baseline_loses_no_results(folder, capsys):
     assert main([*evaluate, "--baseline", "tela"]) == 1
     assert "there is no method 'tela' to compare with: small, mean colour" in capsys.readouterr().err
     assert (folder / "r.csv").read_text() == "precious"
+
+
+@pytest.mark.parametrize("options", [["--metrics", "beauty"], ["--seed", "-1"], ["--data", "nowhere"]])
+def test_whatever_is_wrong_a_forced_evaluation_loses_no_results(folder, options):
+    (folder / "r.csv").write_text("precious")
+    evaluate = ["evaluate", "--weights", "small.safetensors", "--size", "32", "--count", "1", "-o", "r.csv", "--force"]
+    with contextlib.suppress(SystemExit):
+        assert main([*evaluate, *options]) == 1
+    assert (folder / "r.csv").read_text() == "precious"
+
+
+def test_forced_results_replace_others_and_a_link_stays_a_link(folder):
+    (folder / "old.csv").write_text("old")
+    (folder / "r.csv").symlink_to("old.csv")
+    evaluate = ["evaluate", "--weights", "small.safetensors", "--size", "32", "--count", "1", "-o", "r.csv"]
+    assert main([*evaluate, "--force"]) == 0 and main(evaluate) == 0
+    assert (folder / "r.csv").is_symlink() and (folder / "old.csv").read_text().startswith('# {"protocol"')
+
+
+@pytest.mark.parametrize("name", ["smooth guess", "Telea", "mean colour"])
+def test_weights_never_take_the_name_of_another_method(folder, capsys, name):
+    shutil.copy("small.safetensors", f"{name}.safetensors")
+    assert main(["evaluate", "--weights", f"{name}.safetensors", "--size", "32", "--count", "1"]) == 1
+    assert f"two methods are called {name!r}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--size", "--count"])
+@pytest.mark.parametrize("value", ["0", "-1", "1.5", "many"])
+def test_numbers_of_things_start_at_one(capsys, option, value):
+    with pytest.raises(SystemExit):
+        main(["evaluate", option, value])
+    assert f"expected a whole number from 1 on, got '{value}'" in capsys.readouterr().err
+
+
+def test_a_runs_folder_and_its_checkpoints_can_be_used_as_weights(folder, tiny_presets, capsys):
+    assert teach("--preset", "toy", "--every", "1", "-o", "run") == 0
+    for weights in ("run", "run/", "run/checkpoint-0000002.pt"):
+        assert fill("image.png", "mask.png", "-o", "out.png", "--force", "--weights", weights) == 0
+    assert np.array_equal(
+        Image.open("out.png"), ml.inpaint("image.png", "mask.png", ml.load_weights("run/weights.safetensors"))
+    )
+    (folder / "run" / "weights.safetensors").unlink()  # as if it had been interrupted
+    both = ["run", "run/checkpoint-0000001.pt"]
+    assert main(["evaluate", "--weights", *both, "--data", "toy", "--size", "32", "--count", "1", "-o", "r.csv"]) == 0
+    assert {"run", "checkpoint-0000001"} <= read_results("r.csv")[0]["methods"].keys()
+    (folder / "photos").mkdir()
+    shutil.copy("run/checkpoint-0000001.pt", "photos")
+    capsys.readouterr()
+    assert main(["inpaint", "image.png", "mask.png", "-o", "other.png"]) == 0
+    assert "photos is taken from the project; for the folder here say ./photos" in capsys.readouterr().err
+    (folder / "empty").mkdir()
+    assert fill("image.png", "mask.png", "-o", "out.png", "--force", "--weights", "empty") == 1
+    assert "there are no weights called 'empty'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("encoding", ["cp437", "ascii"])
+def test_a_console_that_does_not_know_a_character_stops_nothing(folder, encoding):
+    command = [sys.executable, "-m", "misf_lite", "inpaint", "image.png", "mask.png", "-o", "≤ü.png"]
+    options = ["--weights", "small.safetensors"]
+    environment = os.environ | {"PYTHONIOENCODING": encoding}
+    done = subprocess.run([*command, *options], env=environment, capture_output=True)
+    assert done.returncode == 0 and b"filled in" in done.stdout and not done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_pictures_with_names_of_any_bytes_are_measured_and_their_rows_are_kept(folder):
+    for name in (b"a\xff.png", b"b\r.png", b"c#1.png", b'd",.png'):
+        (folder / "odd").mkdir(exist_ok=True)
+        shutil.copy("image.png", os.path.join(b"odd", name))
+    command = ["evaluate", "--data", "odd", "--weights", "small.safetensors", "--size", "32", "-o", "r.csv"]
+    assert main(command) == 0 and main(command) == 0
+    expected = {"a\\udcff.png", "b\\r.png", "c#1.png", 'd",.png'}
+    assert set(read_results("r.csv")[1]["picture"]) == expected == set(pd.read_csv("r.csv", skiprows=1)["picture"])
+
+
+@pytest.mark.parametrize("number", training.SIGNALS)
+def test_an_evaluation_that_is_ended_keeps_its_rows_and_says_so(folder, monkeypatch, capsys, number):
+    add = evaluation.Results.add
+
+    def ended(self, row):
+        add(self, row)
+        signal.raise_signal(number)
+
+    monkeypatch.setattr(evaluation.Results, "add", ended)
+    command = ["evaluate", "--data", "toy", "--weights", "small.safetensors", "--size", "32", "--count", "1"]
+    handlers = {other: signal.getsignal(other) for other in training.SIGNALS}
+    try:
+        assert main([*command, "-o", "r.csv"]) == 130
+    finally:
+        for other, handler in handlers.items():
+            signal.signal(other, handler)
+    assert "misf-lite: interrupted" in capsys.readouterr().err
+    assert len(evaluation.read_results(evaluation.journals(Path("r.csv"))[0])[1]) == 1
+
+
+def test_an_error_without_words_is_named(folder, capsys, monkeypatch):
+    def full(*arguments):
+        raise MemoryError
+
+    monkeypatch.setattr("misf_lite.cli.inpaint", full)
+    assert fill("image.png", "mask.png", "-o", "out.png") == 1
+    assert "misf-lite: error: MemoryError" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "text", ["{}", "[]", '{"cells": 3, "nbformat": 4, "nbformat_minor": 5, "metadata": {}}', "\xff"]
+)
+def test_what_is_no_notebook_is_named(folder, capsys, text):
+    Path("n.ipynb").write_text(text, encoding="latin-1")
+    assert main(["student", "n.ipynb", "-o", "out.ipynb"]) == 1
+    assert "n.ipynb is not a notebook" in capsys.readouterr().err and not Path("out.ipynb").exists()
+
+
+def test_the_notebook_with_the_solutions_is_never_replaced(folder, capsys):
+    tour = Path(__file__).parent.parent / "notebooks" / "00_start_here.ipynb"
+    shutil.copy(tour, "tour.ipynb")
+    Path("link.ipynb").symlink_to("tour.ipynb")
+    for output in ("tour.ipynb", "link.ipynb"):
+        assert main(["student", "tour.ipynb", "-o", output, "--force"]) == 1
+        assert "is the notebook with the solutions, which stays" in capsys.readouterr().err
+    assert Path("tour.ipynb").read_bytes() == tour.read_bytes()
 
 
 def test_the_students_version_of_a_notebook_has_no_solutions_and_replaces_nothing(folder, capsys):

@@ -173,7 +173,7 @@ def test_files_that_are_no_pictures_are_counted_by_their_endings(tmp_path):
     for name in ("notes.txt", "b/more.TXT", "phone.heic", "scan.pdf", "README"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("not for Pillow")
-    assert "files that Pillow does not read, left alone: 2 .txt, 1 no ending, 1 .heic, 1 .pdf" in read(tmp_path)[1]
+    assert "files of other kinds, left alone: 2 .txt, 1 no ending, 1 .pdf" in read(tmp_path)[1]
 
 
 def test_a_link_back_to_a_folder_does_not_go_round_forever(tmp_path):
@@ -272,7 +272,7 @@ def test_an_unreadable_folder_of_pictures_is_refused_with_the_reasons(tmp_path):
 @pytest.mark.parametrize(
     ("name", "error", "words"),
     [
-        ("", ValueError, "holds no picture: put .jpg or .png files there\nfiles that Pillow does not read.*1 .txt"),
+        ("", ValueError, "holds no picture: put .jpg or .png files there\nfiles of other kinds.*1 .txt"),
         ("missing", FileNotFoundError, r"missing': choose photos, no-paintings, paintings, toy, celeba"),
         ("notes.txt", NotADirectoryError, "notes.txt is a file; name its folder"),
     ],
@@ -284,7 +284,7 @@ def test_a_folder_without_pictures_or_none_at_all_is_refused(tmp_path, name, err
 
 
 def test_a_short_side_of_less_than_a_pixel_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="1 pixel or more, got 0"):
+    with pytest.raises(ValueError, match="from 1 to 4096 pixels, got 0"):
         read(tmp_path, shrink=0)
 
 
@@ -525,7 +525,7 @@ def test_masks_that_cannot_be_used_are_left_out_and_named_and_odd_ones_noted(tmp
     notes = "\n".join(masks.notes)
     assert len(masks) == 2 and "3 of 5 files" in notes
     assert "white.png is nothing but hole" in notes and "black.png is without a hole" in notes
-    assert "empty.png is empty" in notes and "grey.png: this does not look like a mask" in notes
+    assert "empty.png is empty" in notes and "grey.png does not look like a mask" in notes
 
 
 def test_a_folder_without_a_usable_mask_is_refused(tmp_path):
@@ -534,3 +534,50 @@ def test_a_folder_without_a_usable_mask_is_refused(tmp_path):
         open_masks(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"there is no folder .*nowhere"):
         open_masks(tmp_path / "nowhere")
+
+
+# What else lies in a folder, or has its name
+
+
+def test_an_own_folder_with_the_name_of_a_data_set_is_mentioned(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / "toy" / "a.png")
+    assert open_dataset("toy", "val").notes == [
+        "toy comes with the project or torchvision; for the folder here say ./toy"
+    ]
+    assert open_dataset("./toy", "test").names == ["a.png"] and not open_dataset("photos", "val", shrink=16).notes
+
+
+@pytest.mark.parametrize("name", [".hidden", "__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "@Recycle"])
+def test_what_systems_put_into_a_folder_is_passed_over(tmp_path, name):
+    save(tmp_path / "@me #1.png")
+    save(tmp_path / name / "thumbnail.png")
+    assert open_dataset(str(tmp_path), "test").names == ["@me #1.png"]
+
+
+def test_masks_and_pictures_that_lie_in_each_other_are_kept_apart(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / "set" / "a.png")
+    Image.fromarray(np.eye(10, dtype=np.uint8) * 255).save(save(tmp_path / "set" / "masks" / "m.png"))
+    pictures = open_dataset("set", "test", without=f"{tmp_path}/set/masks/")
+    assert pictures.names == ["a.png"] and "set/masks is left out of set" in pictures.notes[0]
+    assert open_masks("set/masks", without="set").names == ["m.png"]
+    with pytest.raises(ValueError, match="set is given for both pictures and masks"):
+        open_masks("set", without="./set")
+
+
+@pytest.mark.parametrize("size", [(600, 1), (1, 600), (420, 20)])
+def test_a_very_thin_picture_is_left_out_with_a_note(tmp_path, size):
+    save(tmp_path / "thin.png", size)
+    save(tmp_path / "long.png", (400, 20))
+    pictures = open_dataset(str(tmp_path), "test", shrink=64)
+    assert pictures.names == ["long.png"] and f"thin.png is {size[0]}×{size[1]} pixels" in pictures.notes[0]
+    with pytest.raises(ValueError, match="20-fold at most"):
+        load_photo(tmp_path / "thin.png", 64)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_names_that_cannot_be_printed_are_written_as_escapes(tmp_path):
+    for name in (b"a\xff.png", b"b\r\n.png"):
+        save(tmp_path / os.fsdecode(name))
+    assert open_dataset(str(tmp_path), "test").names == ["a\\udcff.png", "b\\r\\n.png"]

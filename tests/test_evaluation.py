@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 import torch
@@ -36,7 +38,8 @@ KEY = ["method", "band", "picture"]
 
 
 def results(path, count=4, names=None, metrics=("psnr", "ssim", "l1"), methods=NAMES, **changes):
-    protocol = Protocol.of("toy faces", names or FACES.names[:count], size=40, **changes)
+    faces = FACES if names is None else replace(FACES, names=names)
+    protocol = Protocol.of(faces, count, size=40, **changes)
     return Results(path, protocol, metrics, methods)
 
 
@@ -78,6 +81,11 @@ def test_evaluation_gives_every_method_the_same_holes():
 
     evaluate({name: method(name) for name in seen}, [torch.rand(1, 3, 20, 20)])
     assert all(torch.equal(a, b) for a, b in zip(seen["a"], seen["b"], strict=True)) and len(seen["a"]) == 3
+
+
+def test_what_is_not_finite_is_never_measured():
+    with pytest.raises(FloatingPointError, match="not finite"):
+        evaluate({"ruined": lambda image, mask: image / 0}, [torch.rand(1, 3, 20, 20)])
 
 
 def test_no_method_can_peek_under_the_hole():
@@ -136,8 +144,8 @@ def test_every_picture_of_a_folder_is_measured_and_what_cannot_be_read_is_said(t
 def test_a_shipped_network_fills_as_its_shipped_results_say():
     head, rows = read_results(data_folder() / "results" / "toy-64.csv")
     faces = open_dataset("toy", "test", shrink=64)
-    assert Protocol.of(faces.what, faces.names, size=64).names == head["protocol"]["names"]
-    table = Results(None, Protocol.of(faces.what, faces.names[:2], size=64), ("psnr", "ssim", "l1"), {})
+    assert Protocol.of(faces, size=64) == Protocol(**head["protocol"] | {"bands": BANDS})
+    table = Results(None, Protocol.of(faces, 2, size=64), ("psnr", "ssim", "l1"), {})
     measure({name: ml.load_pretrained(name).to(ml.device()) for name in ("misf", "photos")}, faces, table)
     again = table.table().set_index(KEY)
     shipped = rows.set_index(KEY).loc[again.index, again.columns]
@@ -255,7 +263,7 @@ def test_methods_that_come_later_join_the_file(tmp_path):
         ({"kind": "box"}, r"another protocol \(kind is 'strokes' there and 'box' here\)"),
         ({"metrics": ("psnr",)}, r"another protocol \(metrics is \['psnr', 'ssim', 'l1'\] there and \['psnr'\] here\)"),
         ({"count": 3}, r"pictures is 4 there and 3 here"),
-        ({"names": ["a", "b", "c", "d"]}, r"names is"),
+        ({"names": ["a", "b", "c", "d"]}, r"measured on other pictures \(names is .* contents is"),
         ({"methods": NAMES | {"mean": "mean 2"}}, r"another 'mean' \(mean 1 there, mean 2 here\): write to"),
     ],
 )
@@ -265,6 +273,103 @@ def test_what_does_not_belong_into_one_file_is_refused(tmp_path, change, message
     with pytest.raises(ValueError, match=message):
         results(tmp_path / "r.csv", **change)
     assert (tmp_path / "r.csv").read_bytes() == before
+
+
+def folder_of(folder, colours):
+    folder.mkdir(parents=True)
+    for i, colour in enumerate(colours):
+        Image.new("RGB", (40, 40), colour).save(folder / f"{i}.png")
+    return open_dataset(str(folder), "test")
+
+
+def test_pictures_are_known_by_what_they_show_and_not_by_their_names(tmp_path):
+    reds, again, blues = (folder_of(tmp_path / f / "test", [f[1:], "grey"]) for f in ("1red", "2red", "3blue"))
+    assert Protocol.of(reds) == Protocol.of(again) and Protocol.of(reds, 1) != Protocol.of(reds)
+    Results(tmp_path / "r.csv", Protocol.of(reds), ("psnr",), {"mean": "1"}).finish()
+    with pytest.raises(ValueError, match=r"measured on other pictures \(contents is 'sha256 .*write to another file"):
+        Results(tmp_path / "r.csv", Protocol.of(blues), ("psnr",), {"mean": "1"})
+
+
+@pytest.mark.parametrize("content", [b'{"my":"settings"}', b"notes", b"a,b\n1,2\n", b"# my notes"])
+def test_a_foreign_file_is_kept_however_short_it_is(tmp_path, content):
+    (tmp_path / "r.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=r"r\.csv holds no results"):
+        results(tmp_path / "r.csv")
+    assert (tmp_path / "r.csv").read_bytes() == content
+
+
+@pytest.mark.parametrize("content", [b"", b"#", b'# {"protocol": {"data": "toy f', bytes(40)])
+def test_a_file_that_was_only_begun_is_written(tmp_path, content):
+    (tmp_path / "r.csv").write_bytes(content)
+    assert measured(tmp_path / "r.csv").equals(measured(None))
+
+
+@pytest.mark.parametrize("anew", [False, True])
+def test_what_is_no_regular_file_is_neither_read_nor_replaced(tmp_path, anew):
+    os.mkfifo(tmp_path / "pipe")  # to read it would wait for ever
+    with pytest.raises(OSError, match="pipe is no regular file"):
+        Results(tmp_path / "pipe", Protocol.of(FACES), ("psnr",), {}, anew=anew)
+
+
+def test_results_that_are_to_be_replaced_stay_until_the_new_ones_are_complete(tmp_path):
+    path = tmp_path / "r.csv"
+    measured(path)
+    before = path.read_bytes()
+    results(path).add(
+        {"method": "mean", "band": 0, "picture": "gone", "hole": 0.1, "psnr": 9.0, "ssim": 0.0, "l1": 0.0}
+    )
+    anew = Results(path, Protocol.of(FACES, 1, size=40, seed=7), ("psnr",), NAMES, anew=True)
+    measure(METHODS, FACES, anew)
+    assert path.read_bytes() == before
+    anew.finish()
+    head, rows = read_results(path)
+    assert head["protocol"]["seed"] == 7 and len(rows) == 2 * 3 and "gone" not in set(rows["picture"])
+    assert os.listdir(tmp_path) == ["r.csv"]
+
+
+def test_two_evaluations_into_one_file_lose_no_row_of_either(tmp_path):
+    path = tmp_path / "r.csv"
+    protocol = Protocol.of(FACES, 1, size=40)
+    tables = {name: Results(path, protocol, ("psnr",), {name: "1"}) for name in "abcd"}
+
+    def write(name):
+        tables[name].add({"method": name, "band": 0, "picture": "face 00", "hole": 0.1, "psnr": 1.0})
+        tables[name].finish()
+
+    write("a")  # one after the other
+    with ThreadPoolExecutor(3) as pool:  # and at once
+        list(pool.map(write, "bcd"))
+    assert read_results(path)[1]["method"].tolist() == ["a", "b", "c", "d"]
+
+
+def test_a_journal_of_something_else_is_named_and_kept(tmp_path):
+    measured(tmp_path / "r.csv")
+    other = Results(tmp_path / "r.csv", Protocol.of(FACES, 1, size=40, seed=7), ("psnr",), NAMES, anew=True)
+    other.add({"method": "mean", "band": 0, "picture": "face 00", "hole": 0.1, "psnr": 1.0})  # and killed
+    with pytest.raises(
+        ValueError, match=rf"{other.journal.name} has another protocol .*: delete it, it is of an unfin"
+    ):
+        results(tmp_path / "r.csv")
+    assert other.journal.exists()
+
+
+def test_zeros_that_a_crash_left_in_a_journal_are_passed_over(tmp_path):
+    whole = measured(tmp_path / "whole.csv")
+    half = results(tmp_path / "r.csv")
+    for row in whole.to_dict("records")[:10]:
+        half.add(row)
+    with half.journal.open("ab") as file:
+        file.write(b"mean,2,face\0\0\n" + bytes(50))
+    assert len(results(tmp_path / "r.csv").rows) == 10
+    assert measured(tmp_path / "r.csv").equals(whole)
+
+
+def test_a_damaged_file_of_results_is_named(tmp_path):
+    measured(tmp_path / "r.csv")
+    text = (tmp_path / "r.csv").read_text()
+    (tmp_path / "r.csv").write_text(text.replace(",0.", ",o.", 1))
+    with pytest.raises(ValueError, match=r"r\.csv is damaged \(could not convert .* bring back a copy"):
+        read_results(tmp_path / "r.csv")
 
 
 @pytest.mark.parametrize("content", [b"a,b\n1,2\n", b"", b"\x89PNG\r\n\xff", b'# {"protocol": {}}\n'])

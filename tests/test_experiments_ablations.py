@@ -46,6 +46,13 @@ def rows_of(values):
     )
 
 
+def test_some_ablations_can_be_measured_without_the_whole(small, tmp_path, capsys):
+    ablate = ["ablate", "--only", "level-1", "--seeds", "1", "--size", "32", "-o", str(tmp_path)]
+    assert main(ablate) == 0
+    said = capsys.readouterr().out
+    assert "level-1" in said and "smooth guess" in said and "misf less no-filter" not in said
+
+
 def test_the_main_five_are_trained_once_per_seed_and_the_others_once():
     todo = runs("toy", None, 3)
     assert len(todo) == 15 + len(ABLATIONS["toy"]) - 5

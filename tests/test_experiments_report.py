@@ -20,7 +20,7 @@ def fill_with(grey):
 
 
 def write_results(path, pictures, methods):
-    protocol = Protocol.of(pictures.what, pictures.names, size=32)
+    protocol = Protocol.of(pictures, size=32)
     results = Results(path, protocol, ("psnr", "ssim", "l1"), dict.fromkeys(methods, "here"))
     measure(methods, pictures, results)
     results.finish()

@@ -109,5 +109,5 @@ def test_a_config_builds_its_own_network():
 
 
 def test_no_pass_at_all_is_refused():
-    with pytest.raises(ValueError, match="passes is 1 or more, composite True; got 0"):
+    with pytest.raises(ValueError, match="passes is from 1 to 1000, composite True; got 0"):
         LiteConfig(passes=0)

@@ -250,8 +250,8 @@ def test_replacing_what_does_not_pass_is_refused_with_what_does():
         ({"kernel_size": 3}, "takes a pair"),
         ({"shared": (True, True, True)}, "takes a pair"),
         ({"levels": (4,)}, "any of 0 .* 1, 2, 3"),
-        ({"width": 0}, "width is 1 or more"),
-        ({"blocks": (1, -1)}, "blocks are 0 or more"),
+        ({"width": 0}, "width is from 1 to 4096"),
+        ({"blocks": (1, -1)}, "blocks are from 0 to 100"),
         ({"outer_kernel": 2}, "odd sides"),
     ],
 )

@@ -103,3 +103,48 @@ def test_the_solution_in_the_text_goes_and_the_hint_stays():
     unfolded = "<details><summary>The solution</summary>\n\n`x + x`\n\n</details>\n"
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(f"Do it.\n{hint}{unfolded}Then?")])
     assert student_version(notebook).cells[0].source == f"Do it.\n{hint}Then?"
+
+
+# The student's version
+
+
+def stripped(source, **cell):
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source, **cell)])
+    return student_version(notebook).cells[0]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_solution_is_taken_out_whatever_the_line_ends(end):
+    lines = ["x = 1", "if x:", "    ### BEGIN SOLUTION", "    y = 2", "    ### END SOLUTION", "z = 3"]
+    assert stripped(end.join(lines)).source == "x = 1\nif x:\n    pass  # your code here\nz = 3"
+
+
+def test_what_cells_have_put_out_is_taken_out_too():
+    output = nbformat.v4.new_output("stream", text="42")
+    cell = stripped("print(42)", outputs=[output], execution_count=7)
+    assert cell.outputs == [] and cell.execution_count is None
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "### BEGIN SOLUTION\ny = 2",
+        "y = 2\n### END SOLUTION",
+        "# begin solution\ny = 2\n# end solution",
+        "x = 1  ### BEGIN SOLUTION\ny = 2\n### END SOLUTION",
+        "<details open><summary>The solution</summary>y = 2</details>",
+    ],
+)
+def test_a_mark_that_would_leave_a_solution_in_is_refused(source):
+    with pytest.raises(ValueError, match=r"cell 1 has .* so a solution would stay"):
+        stripped(source)
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_notebook_runs_in_this_python_whatever_else_is_called_python3(notebook, tmp_path, monkeypatch):
+    foreign = tmp_path / "kernels" / "python3"
+    foreign.mkdir(parents=True)
+    text = '{"argv": ["/nowhere/python", "{connection_file}"], "display_name": "x", "language": "python"}'
+    (foreign / "kernel.json").write_text(text)
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    assert run_notebook(notebook, tmp_path / "out")[2] == "full: 3 dB"

@@ -267,7 +267,7 @@ def test_safetensors_are_sent_to_load_weights(path):
     [
         ({"discriminator": {}, "iteration": 3}, "holds no 'generator', but 'discriminator', 'iteration'"),
         ({}, "holds no 'generator', but nothing"),
-        ([1, 2], "holds no 'generator', but list"),
+        ([1, 2], "holds list, expected a dict"),
         ({"generator": 3}, "no dict of tensors"),
         ({"generator": {"encoder0.1.weight": [1.0]}}, "no dict of tensors"),
     ],

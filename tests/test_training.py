@@ -1,8 +1,10 @@
 """Training, at toy size and for a few steps: it learns, it can be stopped anywhere, nothing is lost."""
 
+import argparse
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,11 +18,12 @@ from PIL import Image
 
 from misf_lite import MISF, MISFConfig, load_weights, training
 from misf_lite.batches import Batches, open_batches
+from misf_lite.files import claim
 from misf_lite.lite import LiteConfig, LiteMISF
 from misf_lite.losses import hole_weighted_l1
 from misf_lite.recipe import LOSSES, Recipe
 from misf_lite.training import LOG_EVERY, train
-from misf_lite.weights import checkpoints, claim
+from misf_lite.weights import checkpoints, load_checkpoint
 
 CONFIG = MISFConfig.toy(width=2, blocks=(1, 1))
 RECIPE = Recipe.toy(steps=6, crops=(16, 32), batch=4)
@@ -49,6 +52,19 @@ def two_held_out(monkeypatch):
 def assert_same(model, other):
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, other.state_dict()[name]), name
+
+
+def assert_same_values(one, other):
+    if isinstance(one, torch.Tensor):
+        assert torch.equal(one, other)
+    elif isinstance(one, dict):
+        assert one.keys() == other.keys()
+        assert_same_values(list(one.values()), list(other.values()))
+    elif isinstance(one, list | tuple):
+        for pair in zip(one, other, strict=True):
+            assert_same_values(*pair)
+    else:
+        assert one == other
 
 
 # In a process of its own, which trains in copies of itself: 20 steps, every 3 a checkpoint. A copy kills itself while
@@ -97,7 +113,8 @@ def test_a_run_killed_five_times_at_random_ends_in_the_weights_of_one_that_was_n
     assert_same(straight, killed)
 
 
-def test_an_interrupt_saves_and_returns_and_the_run_goes_on_to_the_same_weights(tmp_path, capsys):
+@pytest.mark.parametrize("number", training.SIGNALS)
+def test_an_interrupt_saves_and_returns_and_the_run_goes_on_to_the_same_weights(tmp_path, capsys, number):
     recipe = replace(RECIPE, steps=3 * LOG_EVERY)
     straight = run(tmp_path / "straight", recipe, every=LOG_EVERY)
     seen = []
@@ -105,13 +122,39 @@ def test_an_interrupt_saves_and_returns_and_the_run_goes_on_to_the_same_weights(
     def interrupt(progress):
         seen.append(progress.step)
         if len(seen) == 1:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
 
+    before = signal.getsignal(number)
     returned = run(tmp_path / "stopped", recipe, every=LOG_EVERY, watch=interrupt)
     assert isinstance(returned, MISF) and not (tmp_path / "stopped" / "weights.safetensors").exists()
-    assert "interrupted after step 20; it is saved" in capsys.readouterr().out
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert "interrupted after step 11; it is saved" in capsys.readouterr().out
+    assert signal.getsignal(number) is before
     assert_same(straight, run(tmp_path / "stopped", recipe, every=LOG_EVERY))
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no SIGHUP")
+def test_what_nohup_wishes_is_respected(tmp_path):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        run(tmp_path, watch=lambda progress: signal.raise_signal(signal.SIGHUP))
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert (tmp_path / "weights.safetensors").exists()
+
+
+def test_weights_that_are_not_finite_are_not_saved_by_an_interrupt_either(tmp_path, monkeypatch):
+    learn = training.Run.learn
+
+    def ruined(self, image, mask):
+        learn(self, image, mask)
+        if self.step == 3:
+            next(self.net.parameters()).data[0] = float("nan")
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(training.Run, "learn", ruined)
+    with pytest.raises(FloatingPointError, match="the weights are no longer finite after step 3"):
+        run(tmp_path, every=2)
+    assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-0000002.pt"]
 
 
 def test_a_second_interrupt_does_not_wait(tmp_path):
@@ -265,6 +308,79 @@ def test_a_damaged_checkpoint_is_named_with_the_remedy(tmp_path):
     (tmp_path / "checkpoint-0000006.pt").write_bytes(b"not a checkpoint")
     with pytest.raises(ValueError, match=r"checkpoint-0000006\.pt is damaged .*delete it to go on from .*0000004"):
         run(tmp_path)
+
+
+def test_a_flipped_bit_in_a_checkpoint_is_noticed_wherever_it_would_change_anything(tmp_path):
+    run(tmp_path, every=6)
+    (path,) = checkpoints(tmp_path)
+    saved, whole = load_checkpoint(tmp_path, {}), path.read_bytes()
+    refused = 0
+    for i in random.Random(0).sample(range(len(whole)), 60):
+        path.write_bytes(whole[:i] + bytes([whole[i] ^ 1 << i % 8]) + whole[i + 1 :])
+        try:
+            assert_same_values(load_checkpoint(tmp_path, {}), saved)  # it lay in what only fills up
+        except ValueError as error:
+            assert "checkpoint-0000006.pt is damaged" in str(error) and "choose another folder" in str(error)
+            refused += 1
+    assert refused > 30
+
+
+@pytest.mark.parametrize("content", [b"hello", [1, 2], {"config": 3}, argparse.Namespace()])
+def test_a_file_that_is_no_checkpoint_is_named_without_advice_to_trust_it(tmp_path, content):
+    path = tmp_path / "checkpoint-0000001.pt"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    with pytest.raises(ValueError, match="choose another folder") as raised:
+        run(tmp_path)
+    assert "checkpoint-0000001.pt" in str(raised.value) or "another config" in str(raised.value)
+    assert "weights_only" not in str(raised.value) and "option" not in str(raised.value)
+
+
+def test_a_copy_of_a_checkpoint_under_another_name_is_not_the_newest_and_stays(tmp_path):
+    run(tmp_path, keep=1)
+    copy = shutil.copy(checkpoints(tmp_path)[0], tmp_path / "checkpoint-best.pt")
+    assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-0000006.pt"]
+    run(tmp_path, keep=1)
+    assert copy.exists()
+
+
+@pytest.mark.parametrize("options", [{"keep": 0}, {"keep": -1}, {"every": 0}])
+def test_every_and_keep_are_at_least_one(tmp_path, options):
+    with pytest.raises(ValueError, match="every and keep are 1 or more"):
+        run(tmp_path / "run", **options)
+
+
+def test_a_run_knows_its_pictures_masks_and_first_weights_by_what_they_are(tmp_path, album, monkeypatch):
+    (tmp_path / "masks").mkdir()
+    Image.fromarray(np.eye(20, dtype=np.uint8) * 255).save(tmp_path / "masks" / "m.png")
+    run(tmp_path / "first")
+    start = shutil.copy(tmp_path / "first" / "weights.safetensors", tmp_path / "start.safetensors")
+    recipe = Recipe(steps=2, crops=(16,), batch=2)
+
+    def again(data, masks, start):
+        run(tmp_path / "run", replace(recipe, data=str(data), masks=str(masks), start=str(start)))
+
+    again(album, tmp_path / "masks", start)
+    monkeypatch.chdir(tmp_path)
+    again("album/", "./masks/", "start.safetensors")  # the same, spelt in another way
+    Image.new("L", (20, 20), 255).save("masks/all.png")
+    Image.fromarray(np.tri(20, dtype=np.uint8) * 255).save("masks/m.png")
+    with pytest.raises(ValueError, match=r"another data \(masks is"):
+        again("album", "masks", "start.safetensors")
+    Image.new("RGB", (60, 40)).save("album/nested/0.png")
+    with pytest.raises(ValueError, match=r"another data \(pictures is 'sha256 .*' there and 'sha256 .*' here"):
+        again("album", "masks", "start.safetensors")
+
+
+def test_without_instructions_for_bf16_a_person_is_told_and_float32_is_offered(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("MISF_LITE_DEVICE", "cpu")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, "avx512_bf16": False, "amx_bf16": False})
+    run(tmp_path, replace(RECIPE, precision="bf16", steps=1))
+    assert "no instructions for bf16, which is slower here: choose precision float32" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="fp16 needs a GPU: choose precision float32"):
+        run(tmp_path / "other", replace(RECIPE, precision="fp16"))
 
 
 def test_two_runs_never_share_a_folder(tmp_path):

@@ -1,6 +1,7 @@
 """Weights that are right or refused."""
 
 import json
+import random
 import warnings
 from dataclasses import asdict
 
@@ -77,6 +78,40 @@ def test_a_truncated_file_is_refused(saved, kept):
         ml.load_weights(saved)
 
 
+def test_any_flipped_bit_in_weights_is_noticed(saved):
+    whole = saved.read_bytes()
+    for i in random.Random(0).sample(range(len(whole)), 40):
+        saved.write_bytes(whole[:i] + bytes([whole[i] ^ 1 << i % 8]) + whole[i + 1 :])
+        with pytest.raises(ValueError, match=r"weights\.safetensors .*"):
+            ml.load_weights(saved)
+
+
+def test_weights_without_a_checksum_as_older_versions_wrote_them_load(model, saved):
+    save_file(load_file(saved), saved, metadata(model.config))
+    assert ml.load_weights(saved).config == model.config
+
+
+def test_weights_that_are_not_finite_are_neither_written_nor_loaded(model, saved):
+    state = load_file(saved)
+    name = sorted(state)[0]
+    state[name].view(-1)[0] = float("nan")
+    save_file(state, saved, metadata(model.config))
+    with pytest.raises(ValueError, match=f"{name} holds NaN or infinity"):
+        ml.load_weights(saved)
+    before = saved.read_bytes()
+    model.load_state_dict(state)
+    with pytest.raises(ValueError, match=f"{name} holds NaN or infinity"):
+        ml.save_weights(model, saved)
+    assert saved.read_bytes() == before
+
+
+def test_a_hole_is_never_filled_with_values_that_are_not_finite(model):
+    for parameter in model.parameters():
+        parameter.data.fill_(1e30)
+    with pytest.raises(FloatingPointError, match="the model's output is not finite"):
+        ml.inpaint(torch.rand(3, 20, 24), torch.eye(20, 24), model)
+
+
 def test_a_file_of_another_program_is_refused(saved):
     save_file(load_file(saved), saved)
     with pytest.raises(ValueError, match="holds no misf_lite config"):
@@ -104,6 +139,17 @@ def test_a_config_field_from_another_version_is_refused(model, saved):
     save_file(load_file(saved), saved, metadata=later)
     with pytest.raises(ValueError, match=r"names an architecture that there is not.*attention"):
         ml.load_weights(saved)
+
+
+@pytest.mark.parametrize(
+    "field",
+    [{"blocks": [10**9, 2]}, {"passes": 10**9}, {"kernel_size": [10**4 + 1, 3]}, {"width": 8.0}, {"levels": [0, 0]}],
+)
+def test_an_architecture_beyond_all_bounds_is_refused_at_once(tmp_path, field):
+    config = asdict(CONFIGS["LiteMISF"]) | field
+    save_file({"a": torch.zeros(1)}, tmp_path / "w.safetensors", {"config": json.dumps(config)})
+    with pytest.raises(ValueError, match="names an architecture that there is not"):
+        ml.load_weights(tmp_path / "w.safetensors")
 
 
 def test_what_does_not_fit_takes_no_memory(saved, monkeypatch):

@@ -5,6 +5,7 @@ import io
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -257,6 +258,38 @@ def test_with_a_slow_model_the_latest_hole_wins(image, mask):
     Slow.go.set()
     answered(painter, 4)
     assert Slow.seen == [holes[0].sum().item(), holes[3].sum().item()]
+
+
+def test_a_question_without_its_number_does_not_end_the_answers(image, mask):
+    painter = MaskPainter(image, ml.load_pretrained("misf"))
+    painter.asked = {"mask": b""}
+    ask(painter, 2, mask)
+    assert answered(painter, 2).keys() >= {"rgb", "seconds"}
+
+
+def test_a_job_that_raises_does_not_end_the_jobs():
+    done = []
+
+    def work(job):
+        if job == 1:
+            raise ValueError("not this one")
+        done.append(job)
+
+    latest = base.Latest(work)
+    for job in (1, 2):
+        latest.ask(job)
+        deadline = time.monotonic() + 10
+        while latest._busy and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert done == [2]
+
+
+def test_pictures_that_would_take_the_machine_or_the_connection_are_refused():
+    model = ml.load_pretrained("misf")
+    with pytest.raises(ValueError, match=r"the picture of MaskPainter is 2×2000 pixels, .* 20-fold at most"):
+        MaskPainter(torch.zeros(1, 3, 2000, 2), model)
+    with pytest.raises(ValueError, match="MaskPainter takes up to 10,000,000 pixels, got 3000×4000"):
+        MaskPainter(torch.zeros(1, 1, 1, 1).expand(1, 3, 3000, 4000), model)
 
 
 def test_a_failure_of_the_model_is_told_in_the_widget_and_the_next_hole_is_filled(image, mask):

@@ -20,7 +20,7 @@ from PIL import Image
 import misf_lite as ml
 from misf_lite.publish import STATE, VIEW, embed, run_notebook
 from misf_lite.released import ReleasedMISF
-from misf_lite.widgets import KernelExplorer
+from misf_lite.widgets import KernelExplorer, base
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -403,6 +403,15 @@ def test_the_slider_compares_input_and_filled(lab):
     assert shown(picture_of(painter)) != full
     slider.press("End")
     assert shown(picture_of(painter)) == full
+
+
+def test_an_own_picture_never_grows_beyond_what_jupyters_server_takes_in_a_message(lab):
+    script = base.script("mask_painter").replace("export default", "const widget =")
+    picture = "Object.assign(element('canvas'), { width, height })"
+    code = f"([width, height, longest]) => {{ {script}; return shrunk({picture}, longest).size; }}"
+    assert lab.evaluate(code, [600, 400, 512]) == [341, 512]
+    H, W = lab.evaluate(code, [2400, 2000, 2400])
+    assert 2_990_000 < H * W < 3_010_000 and 3 * H * W < 10 * 2**20 and abs(W / H - 1.2) < 0.01
 
 
 def test_an_own_picture_is_loaded_and_filled_and_its_mask_can_be_saved(lab, tmp_path):

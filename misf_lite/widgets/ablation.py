@@ -123,7 +123,7 @@ class Ablation(base.Widget):
 
     def _answer(self, asked: dict) -> None:
         settings = {name: value for name, value in asked.items() if name != "number"}
-        self.answer = base.answer_to(asked["number"], lambda: self._run(settings))
+        self.answer = base.answer_to(asked, lambda: self._run(settings))
 
     def still(self) -> Figure:
         """The hole, filled by the whole model and with the settings of the moment, and the truth."""

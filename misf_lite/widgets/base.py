@@ -9,6 +9,7 @@ import io
 import json
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import UnionType
 from typing import Any, ClassVar
@@ -23,6 +24,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from misf_lite import figures
+from misf_lite.datasets import check_shape
 from misf_lite.flow import Flow
 from misf_lite.lite import ImageFilter
 from misf_lite.masks import is_hole
@@ -146,6 +148,7 @@ def check_pair(image: Tensor, mask: Tensor | None, who: str) -> None:
     shape = tuple(image.shape) if isinstance(image, Tensor) else type(image).__name__
     if not isinstance(image, Tensor) or image.dim() != 4 or image.shape[:2] != (1, 3):
         raise ValueError(f"{who} expects one image (1, 3, H, W), got {shape}: pass image[:1] of a batch")
+    check_shape((image.shape[3], image.shape[2]), f"the picture of {who}")
     if mask is not None and (not isinstance(mask, Tensor) or mask.shape != (1, 1, *image.shape[2:])):
         given = tuple(mask.shape) if isinstance(mask, Tensor) else type(mask).__name__
         raise ValueError(f"{who} expects a mask (1, 1, H, W) of the image's size {shape}, got {given}")
@@ -194,8 +197,9 @@ def most_changed(before: Tensor, after: Tensor, mask: Tensor) -> tuple[list[int]
     return order.tolist(), change[order].tolist()
 
 
-def answer_to(number: int, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def answer_to(asked: dict[str, Any], work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What the browser gets for its question: what ``work`` returns, or why it failed."""
+    number = asked.get("number", 0)
     try:
         return {"number": number, **work()}
     except Exception as error:  # nobody sees what is raised on a thread
@@ -209,7 +213,7 @@ class Latest:
     """
 
     def __init__(self, work: Callable[..., None]) -> None:
-        self._work = work  # must not raise
+        self._work = work
         self._lock = threading.Lock()
         self._next: tuple | None = None
         self._busy = False
@@ -229,4 +233,5 @@ class Latest:
                 if job is None:
                     self._busy = False
                     return
-            self._work(*job)
+            with suppress(Exception):  # which the browser has heard of, see `answer_to`
+                self._work(*job)

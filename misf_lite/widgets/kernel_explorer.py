@@ -220,8 +220,9 @@ class Shown:
                 return self.order[:count]
         least = self.order[:fewest]
         raise ValueError(
-            f"the kernels of this picture take {size(least) / 1e6:.1f} MB of the {room / 1e6:.1f} MB that a notebook "
-            f"can bear ({h}×{w} pixels, {len(self.groups(least))}×{taps} taps): "
+            f"the kernels of this picture take {size(least) / 1e6:.1f} MB of the "
+            f"{max(room, 0) / 1e6:.1f} MB that a notebook can bear beside the picture "
+            f"({h}×{w} pixels, {len(self.groups(least))}×{taps} taps): "
             "explore a smaller picture, or a part, image[..., :256, :256]"
         )
 

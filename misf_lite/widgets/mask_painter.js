@@ -18,6 +18,7 @@
 
 const TOOLS = ["paint", "erase", "box"];
 const UNDOS = 50;
+const MOST = 3000000; // pixels of a picture that is sent: Jupyter's server takes 10 MiB a message
 
 /** The hole that is painted, and what it was before. */
 class Hole {
@@ -362,8 +363,9 @@ class Painter {
 
 /** The pixels of a picture, made smaller where a side is longer. @returns {{size: Pair, rgb: Uint8Array}} */
 function shrunk(bitmap, longest) {
-  const shrink = Math.min(1, longest / Math.max(bitmap.width, bitmap.height));
-  const [w, h] = [bitmap.width, bitmap.height].map((n) => Math.max(1, Math.round(n * shrink)));
+  const { width, height } = bitmap;
+  const shrink = Math.min(1, longest / Math.max(width, height), Math.sqrt(MOST / (width * height)));
+  const [w, h] = [width, height].map((n) => Math.max(1, Math.round(n * shrink)));
   const canvas = element("canvas", { width: w, height: h });
   const context = canvas.getContext("2d");
   context.imageSmoothingQuality = "high";

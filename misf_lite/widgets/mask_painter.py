@@ -13,6 +13,8 @@ from misf_lite.inpainting import fill
 from misf_lite.masks import is_hole
 from misf_lite.widgets import base
 
+MOST = 10_000_000  # pixels: the mask comes as one message, of which Jupyter's server takes 10 MiB
+
 
 class MaskPainter(base.Widget):
     """A picture to paint a hole on; the model fills it when the pointer is released, and says how long it took.
@@ -25,10 +27,11 @@ class MaskPainter(base.Widget):
         image: ``(1, 3, H, W)`` in [0, 1].
         model: fills the hole, where it lies; any ``model(image, mask)``.
         mask: ``(1, 1, H, W)``, a hole to start with, 1 = hole; None starts without.
-        longest: a picture of your own with a longer side than this, in pixels, is made smaller.
+        longest: a picture of your own with a longer side than this, in pixels, is made smaller, and so is one of more
+            than three megapixels: Jupyter's server takes no larger message.
 
     Raises:
-        ValueError: shapes that do not fit.
+        ValueError: shapes that do not fit, or more than ten megapixels.
     """
 
     _esm = base.script("mask_painter")
@@ -41,6 +44,9 @@ class MaskPainter(base.Widget):
     def __init__(self, image: Tensor, model: nn.Module, mask: Tensor | None = None, *, longest: int = 512) -> None:
         base.check_pair(image, mask, "MaskPainter")
         base.check_model(model, nn.Module)
+        H, W = image.shape[2:]
+        if H * W > MOST:
+            raise ValueError(f"MaskPainter takes up to {MOST:,} pixels, got {H}×{W}: take a part, or a smaller picture")
         self._model = model
         mask = torch.zeros_like(image[:, :1]) if mask is None else mask
         super().__init__(
@@ -70,7 +76,7 @@ class MaskPainter(base.Widget):
         return None if rgb is None else base.from_pixels(rgb, self.picture["size"])
 
     def _answer(self, picture: dict, asked: dict) -> None:
-        self.answer = base.answer_to(asked["number"], lambda: self._fill(picture, asked["mask"]))
+        self.answer = base.answer_to(asked, lambda: self._fill(picture, asked["mask"]))
 
     def _fill(self, picture: dict, hole: bytes) -> dict[str, Any]:
         image = base.from_pixels(picture["rgb"], picture["size"])
