@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from experiments import benchmarks
+from experiments import benchmarks, gpu
 from experiments.ablations import (
     ABLATIONS,
     CONDITIONS,
@@ -47,6 +47,7 @@ def parser() -> argparse.ArgumentParser:
     sub = command("pictures", run_pictures, pictures)
     sub.add_argument("-o", "--output", type=Path, required=True, help="folder for them, new or made by this command")
     command("architecture", run_architecture, "draw and list the floors of the package from its imports, into docs")
+    add_gpu_options(command("gpu", run_gpu, "check a GPU's results and speed, and train as far as the minutes reach"))
     return top
 
 
@@ -85,6 +86,11 @@ def add_kernels_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--count", type=positive, help="only the first so many pictures")
     sub.add_argument("-o", "--output", type=Path, help="draw a picture's kernels into this file, best a .png")
     sub.add_argument("--force", action="store_true", help="replace the output if it exists")
+
+
+def add_gpu_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("-o", "--output", type=Path, required=True, help="folder of weights, curves and report; a new one")
+    sub.add_argument("--minutes", type=positive, default=9, help="how long it may take (default: 9)")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -165,6 +171,10 @@ def run_architecture(arguments: argparse.Namespace) -> None:
 
 def run_pictures(arguments: argparse.Namespace) -> None:
     print(summary(write_pictures(arguments.output)))
+
+
+def run_gpu(arguments: argparse.Namespace) -> None:
+    print(gpu.run(arguments.output, arguments.minutes, gpu.RECIPE, gpu.NETWORKS))
 
 
 if __name__ == "__main__":
