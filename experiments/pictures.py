@@ -13,6 +13,7 @@ import re
 import shutil
 import struct
 import subprocess
+import warnings
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -298,7 +299,8 @@ def _add(written: Written, stem: str, row: Row, image: Image.Image, others: Mapp
         image = image.resize((width, height), Image.Resampling.LANCZOS)
         note = "resized"
     file = file_name("train", stem)
-    save_image(image, written.folder / file)
+    with warnings.catch_warnings(action="ignore"):  # it tells of each that JPEG changes pixels
+        save_image(image, written.folder / file)
     size = {"width": str(image.width), "height": str(image.height)}
     written.rows.append(row | size | {"file": file, "note": note})
     return True
