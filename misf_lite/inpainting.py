@@ -19,6 +19,7 @@ from misf_lite.weights import load_pretrained
 
 WHOLE = 1024 * 1024  # pixels; larger pictures are filled tile by tile
 TILE = 512
+PHASE = 16  # tiles begin at multiples of it, as the picture does: strides of 2 and 4 then fall on the same pixels
 
 
 def inpaint(image: Source, mask: Source, model: nn.Module | None = None, tile: int | None = None) -> Image.Image:
@@ -127,10 +128,11 @@ def _fill_tiles(model: nn.Module, image: Tensor, mask: Tensor, tile: int) -> Ten
 
 
 def _overlapping(n: int, tile: int) -> list[slice]:
-    """Tiles along a side of n pixels; they overlap by at least a quarter and end with the picture."""
-    count = 1 + max(0, math.ceil((n - tile) / (0.75 * tile)))
-    starts = np.linspace(0, max(0, n - tile), count).round().astype(int).tolist()
-    return [slice(start, min(start + tile, n)) for start in starts]
+    """Tiles along a side of n pixels; they overlap by at least a quarter, and the last may be a little smaller."""
+    last = math.ceil(max(0, n - tile) / PHASE)
+    count = 1 + math.ceil(last / (3 * tile // 4 // PHASE))
+    starts = np.linspace(0, last, count).astype(int) * PHASE
+    return [slice(start, min(start + tile, n)) for start in starts.tolist()]
 
 
 def _fade(n: int, tile: int) -> Tensor:
