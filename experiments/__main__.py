@@ -46,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
     pictures = "fetch more and larger photographs to train on, out of Debian packages (280 MB)"
     sub = command("pictures", run_pictures, pictures)
     sub.add_argument("-o", "--output", type=Path, required=True, help="folder for them, new or made by this command")
+    add_soak_options(command("soak", run_soak, "damage files, kill runs, fill disks until the time is up, and count"))
     command("architecture", run_architecture, "draw and list the floors of the package from its imports, into docs")
     add_gpu_options(command("gpu", run_gpu, "check a GPU's results and speed, and train as far as the minutes reach"))
     return top
@@ -91,6 +92,13 @@ def add_kernels_options(sub: argparse.ArgumentParser) -> None:
 def add_gpu_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("-o", "--output", type=Path, required=True, help="folder of weights, curves and report; a new one")
     sub.add_argument("--minutes", type=positive, default=9, help="how long it may take (default: 9)")
+
+
+def add_soak_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("-o", "--output", type=Path, required=True, help="a new folder; cases that went wrong stay there")
+    sub.add_argument("--minutes", type=float, default=30, help="how long; 0 is one round (default: 30)")
+    sub.add_argument("--seed", type=int, default=0, help="of all cases (default: 0)")
+    sub.add_argument("--case", help="this case alone, such as 'full disk 3'")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -156,6 +164,14 @@ def run_kernels(arguments: argparse.Namespace) -> None:
             photo = load_photo("neuschwansteincastle.jpg", arguments.size).to(device())
         mask = random_mask(tuple(photo.shape[2:]), BANDS[1], seed=0).to(device())
         print(save_figure(show_kernel_field(model, photo, mask), arguments.output, overwrite=arguments.force))
+
+
+def run_soak(arguments: argparse.Namespace) -> int:
+    from experiments.soak import soak  # here, as only Linux has all that it takes
+
+    table, bad = soak(arguments.output, arguments.minutes, arguments.seed, arguments.case)
+    print(table)
+    return 1 if bad else 0
 
 
 def run_architecture(arguments: argparse.Namespace) -> None:

@@ -27,7 +27,7 @@ from misf_lite.classical import Fill
 from misf_lite.datasets import Pictures, load_photo
 from misf_lite.device import device
 from misf_lite.features import Features
-from misf_lite.files import atomic_write, check_target, locked
+from misf_lite.files import atomic_write, check_target, locked, naming
 from misf_lite.masks import BANDS, is_hole, random_mask
 from misf_lite.metrics import ENOUGH, feature_distance, gradient_energy, l1, open_frechet, open_lpips, psnr, ssim
 
@@ -199,7 +199,7 @@ class Results:
         """Keep a row, on disk at once."""
         self.rows[row["method"], row["band"], row["picture"]] = row
         if self.path:
-            with self.journal.open("a", newline="", encoding="utf-8") as file:
+            with naming(self.path), self.journal.open("a", newline="", encoding="utf-8") as file:
                 text = self._text(pd.DataFrame([row]))
                 file.write(text.split("\n", 2)[2] if file.tell() else text)  # two lines of head come once
 

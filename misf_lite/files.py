@@ -30,7 +30,7 @@ def atomic_write(path: str | os.PathLike[str], *, overwrite: bool = False) -> It
     sweep(target.parent, seconds=3600)
     part = target.with_name(f".{uuid.uuid4().hex}.part")
     try:
-        with part.open("xb") as file:
+        with naming(path), part.open("xb") as file:
             if target.exists():
                 shutil.copymode(target, part)
             yield file
@@ -42,6 +42,17 @@ def atomic_write(path: str | os.PathLike[str], *, overwrite: bool = False) -> It
             _take_name(part, target)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """What the system says of a write, such as that the disk is full, comes with the file's name."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno and error.filename is None:
+            error.filename = os.fspath(path)
+        raise
 
 
 def _take_name(part: Path, target: Path) -> None:

@@ -235,6 +235,10 @@ def _read(path: Path, at_least: int | None) -> Image.Image:
             Image.init()
             image = Image.open(file, formats=[name for name in formats.READ if name in Image.OPEN])
             _check_size(*image.size)
+            if image.format == "PNG":
+                image.verify()  # the checksums, which decoding passes over
+                file.seek(0)
+                image = Image.open(file, formats=["PNG"])
             depth = depth or formats.bit_depth(image, head)
         formats.check_whole(path, image)
         if at_least:

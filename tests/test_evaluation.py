@@ -1,5 +1,6 @@
 """Evaluation under a protocol; and results on disk, whatever interrupts the run."""
 
+import errno
 import math
 import os
 import signal
@@ -405,3 +406,13 @@ def test_too_few_pictures_have_no_frechet_distance(capsys):
     said = capsys.readouterr()
     assert "2 pictures are too few for a Fréchet distance, which takes 224" in said.err
     assert "Fréchet" not in said.out
+
+
+def test_a_full_disk_is_told_with_the_name_of_the_results(tmp_path, monkeypatch):
+    def full(rows):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    results = Results(tmp_path / "r.csv", Protocol("toy", 1, "names", "contents"), ["psnr"], {"grey": "1"})
+    monkeypatch.setattr(results, "_text", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*r\.csv'"):
+        results.add({"method": "grey", "band": 0, "picture": "0.png", "hole": 0.1, "psnr": 1.0})

@@ -9,7 +9,7 @@ from experiments.__main__ import main
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["ablate"], ["report"], ["bench"], ["kernels"], ["architecture"], ["pictures"], ["gpu"]]
+    "command", [[], ["ablate"], ["report"], ["bench"], ["kernels"], ["architecture"], ["pictures"], ["gpu"], ["soak"]]
 )
 def test_every_command_explains_itself(capsys, command):
     with pytest.raises(SystemExit) as end:

@@ -1,5 +1,6 @@
 """One way to write a file: whole or not at all, and never over what is not ours to replace."""
 
+import errno
 import os
 import stat
 import threading
@@ -149,3 +150,12 @@ def test_a_folder_that_is_read_only_is_named(tmp_path):
             check_target(tmp_path / "a.txt")
     finally:
         tmp_path.chmod(0o700)
+
+
+def test_an_error_of_the_disk_comes_with_the_name_of_the_file(tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*a\.txt'"):
+        write(tmp_path / "a.txt")

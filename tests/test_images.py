@@ -689,3 +689,14 @@ def test_a_saved_file_has_the_permissions_of_any_new_file(tmp_path):
     (tmp_path / "any").touch()
     save_image(picture("RGB"), tmp_path / "picture.png")
     assert (tmp_path / "picture.png").stat().st_mode == (tmp_path / "any").stat().st_mode
+
+
+@pytest.mark.parametrize("read", [open_image, open_mask])
+def test_one_wrong_byte_in_the_pixels_of_a_png_is_noticed(tmp_path, read):
+    path = tmp_path / "a.png"
+    Image.new("L", (9, 9)).save(path, compress_level=0)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"IDAT") + 30] ^= 255  # stored as it is, so it can still be decoded
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"a\.png is truncated or damaged"):
+        read(path)
