@@ -6,7 +6,6 @@ free licences, that no one measures on. Nothing else of those packages is writte
 
 import bz2
 import csv
-import hashlib
 import io
 import itertools
 import re
@@ -26,7 +25,7 @@ import numpy as np
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
-from misf_lite.datasets import attributions, data_folder, open_dataset
+from misf_lite.datasets import HELD_OUT, attributions, data_folder, lot, open_dataset
 from misf_lite.images import open_image, save_image
 
 SHORT_SIDE = 720  # of the largest that are written, in pixels
@@ -329,8 +328,7 @@ def add_bundled(written: Written) -> None:
 def file_name(split: str, stem: str) -> str:
     """The first of split/stem.jpg, split/stem-2.jpg, … that `open_dataset` counts to that split, by a hash of it."""
     names = itertools.chain([f"{split}/{stem}.jpg"], (f"{split}/{stem}-{n}.jpg" for n in itertools.count(2)))
-    held_out = split == "val"
-    return next(name for name in names if (hashlib.sha256(name.encode()).digest()[0] < 26) == held_out)
+    return next(name for name in names if (lot(name)[0] < HELD_OUT) == (split == "val"))
 
 
 def check_split(written: Written) -> None:

@@ -28,6 +28,7 @@ SPLITS = ("train", "val", "test")
 NAMES = ("photos", "no-paintings", "paintings", "toy", "celeba", "places365")
 MEMORY = 2 * 10**9  # bytes of pictures that are kept as they are; those beyond are kept as JPEG
 LARGEST = 4096  # short side in pixels that a picture may be resized to
+HELD_OUT = 26  # of 256 values of a name's first byte, see `lot`
 ASPECT = 20  # how often the short side may go into the long one: at a wanted short side the rest takes memory
 # Passed over in a folder, as hidden names are: where systems and network drives keep thumbnails and what was deleted.
 SYSTEM = {"__macosx", "@eadir", "@recycle", "#recycle", "$recycle.bin", "system volume information", "lost+found"}
@@ -226,12 +227,17 @@ def _folder(folder: Path, split: str, open_file: Open, without: str | None) -> P
         few = f"fewer than five pictures in {folder}, too few to hold some out"
         notes.append(f"{few}: all are learnt from and measured")
     elif split != "test":  # about a tenth is held out, 1 to 32 pictures and no more than half
-        hashes = {path: hashlib.sha256(os.fsencode(path.relative_to(folder).as_posix())).digest() for path in files}
-        ranked = sorted(files, key=lambda path: hashes[path])
-        small = [path for path in ranked if hashes[path][0] < 26]  # of 256
+        lots = {path: lot(path.relative_to(folder).as_posix()) for path in files}
+        ranked = sorted(files, key=lambda path: lots[path])
+        small = [path for path in ranked if lots[path][0] < HELD_OUT]
         held_out = small[: min(32, len(files) // 2)] or ranked[:1]
         files = [path for path in files if (path in held_out) == (split == "val")]
     return _read(f"pictures of {printable(folder.resolve().name)}", folder, files, split, open_file, notes)
+
+
+def lot(name: str) -> bytes:
+    """What decides whether a folder's file is held out: a hash of its name in there, whose first byte is drawn low."""
+    return hashlib.sha256(os.fsencode(name)).digest()
 
 
 def open_masks(folder: str | Path, without: str | None = None) -> Pictures:

@@ -161,10 +161,11 @@ def save_image(image: Source, path: str | os.PathLike[str], *, overwrite: bool =
     check_output(path, image, overwrite=overwrite)
     ending = Path(path).suffix.lower()
     name, _, options = formats.WRITTEN[ending]
+    deep = _mode(image) in formats.DEEP
     kept: dict[str, Any] = {key: image.info[key] for key in ("icc_profile", "exif", "dpi") if key in image.info}
     memory = io.BytesIO()
     try:
-        if _mode(image) in formats.DEEP:
+        if deep:
             vips = import_or_explain("pyvips", "formats")
             memory.write(formats.write_deep(vips, pixels(image), kept, ending))
         else:
@@ -181,7 +182,7 @@ def save_image(image: Source, path: str | os.PathLike[str], *, overwrite: bool =
             off = np.abs(np.asarray(stored, np.int16) - np.asarray(image))
         by = f"by {off.mean():.2g} of 255 levels on average and {off.max()} at most"
         warnings.warn(f"{path}: JPEG changes known pixels too, here {by}; .png keeps them", stacklevel=2)
-    elif name == "TIFF" and _mode(image) in formats.DEEP and "exif" in kept:
+    elif name == "TIFF" and deep and "exif" in kept:
         warnings.warn(f"{path}: TIFF of 16-bit colour is written without EXIF; .png keeps it", stacklevel=2)
 
 
@@ -198,16 +199,17 @@ def check_output(path: str | os.PathLike[str], image: Image.Image | None = None,
     if image is None:
         return
     name, modes, _ = formats.WRITTEN[ending]
-    if _mode(image) not in modes:
-        given = f"this image is {_mode(image)}; use .png"
+    mode = _mode(image)
+    if mode not in modes:
+        given = f"this image is {mode}; use .png"
         raise ValueError(f"{path}: a {name} file cannot hold alpha or 16 bit, and {given}")
-    if _mode(image) in formats.DEEP:
+    if mode in formats.DEEP:
         import_or_explain("pyvips", "formats")
 
 
 def _mode(image: Image.Image) -> str:
     """The mode of an image, as Pillow would call it if it had modes for 16-bit colour."""
-    deep = image.mode != "I;16" and pixels(image).dtype == np.uint16
+    deep = "deep" in image.info and pixels(image).dtype == np.uint16
     return f"{image.mode};16" if deep else image.mode
 
 

@@ -16,7 +16,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from misf_lite.features import Features
 from misf_lite.masks import is_hole
-from misf_lite.metrics import between_features
+from misf_lite.metrics import between_features, over_places
 from misf_lite.recipe import Recipe
 
 if TYPE_CHECKING:  # it takes a while to import
@@ -124,20 +124,12 @@ def generator_loss(fake_logits: Tensor, mask: Tensor | None = None) -> Tensor:
 
     With a mask, places count by their share of hole: the rest is real, whoever looks.
     """
-    return _over_places(F.softplus(-fake_logits), mask)
+    return over_places(F.softplus(-fake_logits), mask).mean()
 
 
 def discriminator_loss(real_logits: Tensor, fake_logits: Tensor, mask: Tensor | None = None) -> Tensor:
     """-log(probability that real is real) - log(probability that filled is filled). (Goodfellow et al. 2014.)"""
-    return _over_places(F.softplus(-real_logits) + F.softplus(fake_logits), mask)
-
-
-def _over_places(values: Tensor, mask: Tensor | None) -> Tensor:
-    """``(B, 1, h, w)`` to a scalar."""
-    if mask is None:
-        return values.mean()
-    share = F.interpolate(mask, values.shape[2:], mode="area")
-    return ((values * share).sum((1, 2, 3)) / share.sum((1, 2, 3))).mean()
+    return over_places(F.softplus(-real_logits) + F.softplus(fake_logits), mask).mean()
 
 
 class Objective:

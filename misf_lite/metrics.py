@@ -90,9 +90,13 @@ def between_features(a: list[Tensor], b: list[Tensor], mask: Tensor | None = Non
     distances = []
     for x, y in zip(a, b, strict=True):
         squared = ((F.normalize(x.float()) - F.normalize(y.float())) ** 2).sum(1, keepdim=True)
-        weight = None if mask is None else F.interpolate(mask, squared.shape[2:], mode="area")
-        distances.append(_mean(squared, weight))
+        distances.append(over_places(squared, mask))
     return torch.stack(distances).mean(0)
+
+
+def over_places(values: Tensor, mask: Tensor | None) -> Tensor:
+    """The mean of ``(B, C, h, w)``, fewer places than pixels, in which a place counts by its share of the hole."""
+    return _mean(values, None if mask is None else F.interpolate(mask, values.shape[2:], mode="area"))
 
 
 class PooledFeatures(nn.Module):

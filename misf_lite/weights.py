@@ -63,7 +63,7 @@ def find_weights(name: str) -> MISF | ImageFilter | ReleasedMISF:
         return load_weights(path)
     saved = _read_checkpoint(path)
     if not {"config", "average"} <= saved.keys():
-        return load_released(path)
+        return _released(saved, path)
     average = {key.removeprefix("module."): value for key, value in saved["average"].items() if key != "n_averaged"}
     return _build(saved["config"], average, path)
 
@@ -144,7 +144,10 @@ def load_released(path: str | os.PathLike[str]) -> ReleasedMISF:
         ValueError: a damaged file, one that could run code when it is loaded, or one of other weights.
     """
     path = Path(path)
-    saved = _read_checkpoint(path, "download it anew (misf_lite.load_weights for safetensors)")
+    return _released(_read_checkpoint(path, "download it anew (misf_lite.load_weights for safetensors)"), path)
+
+
+def _released(saved: Mapping[str, Any], path: Path) -> ReleasedMISF:
     if "generator" not in saved:
         keys = ", ".join(map(repr, list(saved)[:3]))
         raise ValueError(f"{path} holds no 'generator', but {keys or 'nothing'}: give the generator's checkpoint")
